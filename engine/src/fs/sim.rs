@@ -1,0 +1,1 @@
+//! OUTLINE: simulated disk

@@ -1,0 +1,68 @@
+//! What an engine can be told, with the reason why each is not a constant.
+
+use crate::{Error, Result};
+
+/// Settings of one engine. Sizes are in bytes, times in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// A memtable this large is sealed and flushed. Memory differs by machine.
+    pub memtable_bytes_max: usize,
+    /// Memory for blocks of tables. Memory differs by machine.
+    pub block_cache_bytes: u64,
+    /// An uncompressed block is closed at this size. Tests make it small.
+    pub block_bytes: usize,
+    /// A compaction closes a table at about this size. Tests make it small.
+    pub table_bytes: u64,
+    /// Tables in level 0 that start a compaction.
+    pub level0_tables_max: usize,
+    /// Size of level 1; each level below is ten times as large. Tests make it small.
+    pub level1_bytes: u64,
+    /// A WAL segment is sealed at this size. Archives want it bounded.
+    pub segment_bytes_max: u64,
+    /// A WAL segment is sealed this long after the first record in it. Bounds the archive's lag.
+    pub segment_age_ms_max: u64,
+    /// Versions younger than this can be read at their stamp. Costs space.
+    pub history_ms: u64,
+    /// Writes stop when fewer bytes than this are free; `None` is the larger of 1 GiB and 5 % of
+    /// the disk.
+    pub disk_reserve_bytes: Option<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            memtable_bytes_max: 32 << 20,
+            block_cache_bytes: 64 << 20,
+            block_bytes: 4 << 10,
+            table_bytes: 64 << 20,
+            level0_tables_max: 4,
+            level1_bytes: 128 << 20,
+            segment_bytes_max: 32 << 20,
+            segment_age_ms_max: 1_000,
+            history_ms: 3_600_000,
+            disk_reserve_bytes: None,
+        }
+    }
+}
+
+impl Options {
+    /// Refuses what cannot work.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Option`] naming the option and its range.
+    pub fn check(&self) -> Result<()> {
+        let range =
+            |holds: bool, name, reason| if holds { Ok(()) } else { Err(Error::Option { name, reason }) };
+        range(
+            (1 << 10..=1 << 30).contains(&self.memtable_bytes_max),
+            "memtable_bytes_max",
+            "1 KiB to 1 GiB",
+        )?;
+        range((64..=1 << 20).contains(&self.block_bytes), "block_bytes", "64 bytes to 1 MiB")?;
+        range((1 << 10..=1 << 30).contains(&self.table_bytes), "table_bytes", "1 KiB to 1 GiB")?;
+        range((1..=64).contains(&self.level0_tables_max), "level0_tables_max", "1 to 64")?;
+        range((1 << 10..=1 << 40).contains(&self.level1_bytes), "level1_bytes", "1 KiB to 1 TiB")?;
+        range((1 << 12..=1 << 30).contains(&self.segment_bytes_max), "segment_bytes_max", "4 KiB to 1 GiB")
+    }
+}

@@ -1,0 +1,1 @@
+//! Log entries and the deterministic apply that turns atomic writes into resolved commits.
