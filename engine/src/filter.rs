@@ -112,8 +112,8 @@ impl Filter {
         let mixed = mix(hash.wrapping_add(self.seed));
         #[expect(clippy::cast_possible_truncation, reason = "the low byte is the fingerprint")]
         let wanted = (mixed ^ (mixed >> 32)) as u8;
-        let found = self.slots(mixed).into_iter().map(|slot| self.fingerprints.get(slot).copied());
-        found.fold(Some(0), |xor, byte| Some(xor? ^ byte?)) == Some(wanted)
+        let mut slots = self.slots(mixed).into_iter();
+        slots.try_fold(0, |xor, slot| Some(xor ^ self.fingerprints.get(slot)?)) == Some(wanted)
     }
 
     /// Bytes it takes in memory.
@@ -193,7 +193,9 @@ mod tests {
     #[test]
     fn keys_that_repeat_or_collide_do_not_stop_it() -> TestResult {
         let filter = Filter::decode(&built([7, 7, 7, 9].into_iter())?)?;
-        assert!(filter.may_contain(hash(&7u64.to_be_bytes())) && filter.may_contain(hash(&9u64.to_be_bytes())));
+        assert!(
+            filter.may_contain(hash(&7u64.to_be_bytes())) && filter.may_contain(hash(&9u64.to_be_bytes()))
+        );
         assert_eq!(Builder::default().finish(), None);
         Ok(())
     }

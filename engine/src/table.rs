@@ -24,7 +24,9 @@
 pub(crate) mod footer;
 pub(crate) mod iter;
 pub(crate) mod meta;
+mod output;
 pub(crate) mod reader;
+mod tally;
 pub(crate) mod writer;
 
 pub(crate) use meta::{Meta, TableDigest};
@@ -74,7 +76,7 @@ impl Handle {
     }
 
     /// One past its last byte.
-    const fn end(self) -> u64 {
+    pub(crate) const fn end(self) -> u64 {
         self.offset.saturating_add(self.len as u64)
     }
 }

@@ -177,8 +177,8 @@ fn zstd(stored: &[u8], len: usize) -> Option<Bytes> {
             RefCell::new(zstd::bulk::Decompressor::new().ok());
     }
     let mut block = vec![0; len];
-    let done = DECOMPRESSOR
-        .with_borrow_mut(|it| it.as_mut()?.decompress_to_buffer(stored, &mut block[..]).ok())?;
+    let done =
+        DECOMPRESSOR.with_borrow_mut(|it| it.as_mut()?.decompress_to_buffer(stored, &mut block[..]).ok())?;
     (done == len).then(|| block.into())
 }
 

@@ -48,6 +48,14 @@ impl Iter {
         }
     }
 
+    /// The last entry read, when going forward.
+    pub(crate) fn last(&self) -> Option<(Bytes, Versionstamp)> {
+        match self {
+            Iter::Forward(forward) => forward.last.clone(),
+            Iter::Reverse(_) => None,
+        }
+    }
+
     /// In reverse, begins with the first entry at or after the place instead of the last before
     /// it: in an index, that is the block that the place falls into.
     ///
