@@ -159,8 +159,14 @@ mod tests {
     #[test]
     fn the_format_is_frozen() -> TestResult {
         assert_eq!(hash(b""), 0x2d06_8005_38d3_94c2);
-        assert_eq!(hash(b"cairn"), 0);
-        assert_eq!(&built(1..3)?[..], b"");
+        assert_eq!(hash(b"cairn"), 0x0019_2f35_82df_1eee);
+        let frozen = b"\x01\0\0\0\0\0\0\0\xc1\x5c\x02\x89\xec\x2d\x0a\x91\x04\0\0\0\x04\0\0\0\
+            \0\xd1\0\0\0\0\0\0\0\0\xe6\0";
+        assert_eq!(&built(1..3)?[..], frozen);
+        let filter = Filter::decode(&Bytes::from_static(frozen))?;
+        let found: Vec<u64> =
+            (0..100u64).filter(|key| filter.may_contain(hash(&key.to_be_bytes()))).collect();
+        assert_eq!(found, [1, 2]);
         Ok(())
     }
 

@@ -25,6 +25,8 @@ pub(crate) mod merge;
 pub(crate) mod mvcc;
 pub(crate) mod source;
 pub(crate) mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 
 #[doc(hidden)]
 pub mod fuzzing;

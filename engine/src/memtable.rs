@@ -205,3 +205,72 @@ impl MemtableSource {
         self.last = self.chunk.back().map(|entry| Position { key: entry.key.clone(), stamp: entry.stamp });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestResult, drain, entries, entry, keys, newest, put, stamp, within};
+    use proptest::prelude::*;
+
+    fn filled(entries: &[Entry]) -> Arc<Memtable> {
+        let memtable = Memtable::new();
+        for Entry { key, stamp, version } in entries {
+            memtable.insert(key, *stamp, version.clone());
+        }
+        Arc::new(memtable)
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_sorted_map(all in entries(6, 0..200), start in keys(), end in keys()) {
+            let memtable = filled(&all);
+            for range in [KeyRange::all(), KeyRange::new(&start, &end)] {
+                for direction in [Direction::Forward, Direction::Reverse] {
+                    let found = drain(memtable.source(range.clone(), direction)).unwrap_or_default();
+                    prop_assert_eq!(found, within(&all, &range, direction));
+                }
+            }
+            for key in all.iter().map(|entry| &entry.key[..]).chain([&start[..]]) {
+                for at in (0..8).map(stamp) {
+                    prop_assert_eq!(memtable.get(key, at), newest(&all, key, at));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn it_knows_its_stamps_and_about_its_size() {
+        let memtable = Memtable::new();
+        assert!(memtable.is_empty() && memtable.bytes() == 0 && memtable.stamps().is_none());
+        for number in [5, 3, 9] {
+            memtable.insert(b"k", stamp(number), put(vec![0; 1_000]));
+        }
+        assert_eq!(memtable.stamps(), Some((stamp(3), stamp(9))));
+        assert!((3_000..6_000).contains(&memtable.bytes()));
+        assert!(!memtable.is_empty());
+    }
+
+    #[test]
+    fn the_last_write_of_a_commit_to_a_key_counts() {
+        let memtable = filled(&[entry("k", 1, put("first")), entry("k", 1, Version::Delete)]);
+        assert_eq!(memtable.get(b"k", stamp(1)), Some((stamp(1), Version::Delete)));
+    }
+
+    #[test]
+    fn a_source_goes_on_while_entries_come_in() -> TestResult {
+        let all: Vec<Entry> = (0..200u8).map(|key| entry(vec![key], 1, put("old"))).collect();
+        for direction in [Direction::Forward, Direction::Reverse] {
+            let memtable = filled(&all);
+            let mut source = memtable.source(KeyRange::all(), direction);
+            let mut found = Vec::new();
+            while let Some(next) = source.next()? {
+                memtable.insert(&[next.key[0], 0], stamp(2), put("new"));
+                memtable.insert(&next.key, stamp(2), put("new"));
+                found.push(next);
+            }
+            found.retain(|entry| entry.stamp == stamp(1));
+            assert_eq!(found, within(&all, &KeyRange::all(), direction));
+        }
+        Ok(())
+    }
+}

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
     use crate::Versionstamp;
     use crate::entry::Version;
-    use crate::source::tests::{Listed, drain};
+    use crate::testing::{Listed, drain};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -128,7 +128,7 @@ mod tests {
             if reverse {
                 expected.reverse();
             }
-            prop_assert_eq!(drain(&mut *merge(listed, direction)).unwrap_or_default(), expected);
+            prop_assert_eq!(drain(merge(listed, direction)).unwrap_or_default(), expected);
         }
     }
 }

@@ -94,7 +94,7 @@ impl Visible {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::tests::Listed;
+    use crate::testing::Listed;
     use proptest::prelude::*;
 
     fn read(entries: &[Entry], direction: Direction, at: Versionstamp, now_ms: u64) -> Result<Vec<KeyValue>> {

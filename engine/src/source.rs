@@ -72,37 +72,8 @@ impl KeyRange {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-    use crate::Direction;
-    use crate::entry::compare;
-    use std::collections::VecDeque;
-
-    /// A source of given entries.
-    pub(crate) struct Listed(VecDeque<Entry>);
-
-    impl Listed {
-        /// Sorts them for `direction`.
-        pub(crate) fn new(mut entries: Vec<Entry>, direction: Direction) -> Box<dyn Source> {
-            let place = |entry: &Entry| (entry.key.clone(), entry.stamp);
-            entries.sort_by(|left, right| {
-                let (left, right) = (place(left), place(right));
-                direction.apply(compare((&left.0, left.1), (&right.0, right.1)))
-            });
-            Box::new(Self(entries.into()))
-        }
-    }
-
-    impl Source for Listed {
-        fn next(&mut self) -> Result<Option<Entry>> {
-            Ok(self.0.pop_front())
-        }
-    }
-
-    /// Everything that a source yields.
-    pub(crate) fn drain(source: &mut dyn Source) -> Result<Vec<Entry>> {
-        std::iter::from_fn(|| source.next().transpose()).collect()
-    }
 
     #[test]
     fn a_range_meets_what_it_shares_a_key_with() {
