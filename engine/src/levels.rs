@@ -228,3 +228,6 @@ impl Source for LevelSource {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

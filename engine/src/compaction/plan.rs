@@ -127,3 +127,6 @@ fn garbage_entries(levels: &Levels, level: u8, table: &Reader, horizon: Horizon)
     let absent = footer.deletes + if expired { footer.expiring.div_ceil(2) } else { 0 };
     hidden.max(absent)
 }
+
+#[cfg(test)]
+mod tests;

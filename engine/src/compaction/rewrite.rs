@@ -103,3 +103,6 @@ fn create(target: &Target<'_>, is_bottom: bool) -> Result<Writer> {
     let settings = if is_bottom { Settings::bottom(target.options) } else { Settings::upper(target.options) };
     Writer::create(target.fs, target.dir, number, settings)
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,8 @@ fn check_reads(table: &Arc<Reader>, all: &[Entry], stamp_max: u64, bounds: &[Vec
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn a_table_is_a_sorted_map_at_every_stamp_in_both_directions(
         all in entries(5, 1..150),
