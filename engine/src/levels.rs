@@ -12,7 +12,7 @@
 use crate::Result;
 use crate::Versionstamp;
 use crate::entry::{Direction, Entry, Version};
-use crate::source::{KeyRange, Source};
+use crate::source::{KeyRange, Place, Source};
 use crate::table::{Caching, Meta, Reader, TableDigest};
 use std::ops::Range;
 use std::sync::Arc;
@@ -172,6 +172,7 @@ impl Levels {
                     range: range.clone(),
                     direction,
                     open: None,
+                    sought: None,
                 }));
             }
         }
@@ -205,6 +206,8 @@ struct LevelSource {
     range: KeyRange,
     direction: Direction,
     open: Option<Box<dyn Source>>,
+    /// Where it was sought to; applies to tables that are opened from then on.
+    sought: Option<Place>,
 }
 
 impl Source for LevelSource {
@@ -224,8 +227,20 @@ impl Source for LevelSource {
                 return Ok(None);
             };
             let table = &self.levels.level(self.level)[index];
-            self.open = Some(table.source(self.range.clone(), self.direction, Caching::Keep));
+            let mut open = table.source(self.range.clone(), self.direction, Caching::Keep);
+            if let Some(place) = &self.sought {
+                open.seek(place)?;
+            }
+            self.open = Some(open);
         }
+    }
+
+    fn seek(&mut self, place: &Place) -> Result<()> {
+        if let Some(open) = &mut self.open {
+            open.seek(place)?;
+        }
+        self.sought = Some(place.clone());
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::Result;
 use crate::entry::{Direction, Entry};
-use crate::source::Source;
+use crate::source::{Place, Source};
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
@@ -21,7 +21,7 @@ pub(crate) fn merge(mut sources: Vec<Box<dyn Source>>, direction: Direction) -> 
 /// Keeps the next entry of each source in a heap.
 struct Merge {
     sources: Vec<Box<dyn Source>>,
-    /// Sources that were not read yet.
+    /// Sources whose next entry is not in the heap.
     fresh: Vec<usize>,
     direction: Direction,
     heads: BinaryHeap<Head>,
@@ -48,6 +48,19 @@ impl Source for Merge {
             self.pop()?;
         }
         Ok(Some(entry))
+    }
+
+    fn seek(&mut self, place: &Place) -> Result<()> {
+        for source in &self.fresh {
+            self.sources[*source].seek(place)?;
+        }
+        let mut heads = std::mem::take(&mut self.heads).into_vec();
+        for head in heads.extract_if(.., |head| place.leaves_out(&head.entry, self.direction)) {
+            self.sources[head.source].seek(place)?;
+            self.fresh.push(head.source);
+        }
+        self.heads = heads.into();
+        Ok(())
     }
 }
 
@@ -95,7 +108,7 @@ mod tests {
     use super::*;
     use crate::Versionstamp;
     use crate::entry::Version;
-    use crate::testing::{Listed, drain};
+    use crate::testing::{Listed, check_seeks, drain};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -128,6 +141,15 @@ mod tests {
             if reverse {
                 expected.reverse();
             }
+            let make = || {
+                let mut listed: Vec<Box<dyn Source>> = Vec::new();
+                for (index, places) in sources.iter().enumerate() {
+                    let entries = places.iter().map(|(key, at)| entry(*key, *at, index)).collect();
+                    listed.push(Listed::new(entries, direction));
+                }
+                merge(listed, direction)
+            };
+            prop_assert!(check_seeks(&expected, direction, make).is_ok());
             prop_assert_eq!(drain(merge(listed, direction)).unwrap_or_default(), expected);
         }
     }

@@ -5,7 +5,7 @@ use crate::cache::Cache;
 use crate::entry::{Direction, Entry, Version, compare};
 use crate::fs::Fs;
 use crate::fs::sim::Sim;
-use crate::source::{KeyRange, Source};
+use crate::source::{KeyRange, Place, Source};
 use crate::table::{Meta, Reader, Settings, Writer};
 use crate::{Result, Versionstamp};
 use bytes::Bytes;
@@ -40,19 +40,60 @@ pub(crate) fn sorted(mut entries: Vec<Entry>, direction: Direction) -> Vec<Entry
 }
 
 /// A source of given entries.
-pub(crate) struct Listed(VecDeque<Entry>);
+pub(crate) struct Listed {
+    entries: VecDeque<Entry>,
+    direction: Direction,
+}
 
 impl Listed {
     /// Sorts them for `direction`.
     pub(crate) fn new(entries: Vec<Entry>, direction: Direction) -> Box<dyn Source> {
-        Box::new(Self(sorted(entries, direction).into()))
+        Box::new(Self { entries: sorted(entries, direction).into(), direction })
     }
 }
 
 impl Source for Listed {
     fn next(&mut self) -> Result<Option<Entry>> {
-        Ok(self.0.pop_front())
+        Ok(self.entries.pop_front())
     }
+
+    fn seek(&mut self, place: &Place) -> Result<()> {
+        self.entries.retain(|entry| !place.leaves_out(entry, self.direction));
+        Ok(())
+    }
+}
+
+/// Checks that a source of all of `all` goes on right after it was sought to any place, from any
+/// entry on.
+pub(crate) fn check_seeks(
+    all: &[Entry],
+    direction: Direction,
+    source: impl Fn() -> Box<dyn Source>,
+) -> Result<()> {
+    let all = sorted(all.to_vec(), direction);
+    for (index, entry) in all.iter().enumerate() {
+        let places = [
+            Place { key: entry.key.clone(), stamp: entry.stamp },
+            Place::before(entry.key.clone()),
+            Place::after(&entry.key),
+        ];
+        for place in places {
+            let split = all.partition_point(|entry| place.leaves_out(entry, direction));
+            for read in [0, split / 2, split.saturating_sub(1), split] {
+                let mut source = source();
+                for expected in &all[..read] {
+                    assert_eq!(source.next()?.as_ref(), Some(expected));
+                }
+                source.seek(&place)?;
+                assert_eq!(
+                    drain(source)?,
+                    all[split..],
+                    "entry {index}, {read} read, then sought to {place:?}"
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Everything that a source yields.

@@ -1,6 +1,8 @@
 use super::*;
 use crate::merge::merge;
-use crate::testing::{Tables, TestResult, drain, entries, entry, keys, newest, put, stamp, within};
+use crate::testing::{
+    Tables, TestResult, check_seeks, drain, entries, entry, keys, newest, put, stamp, within,
+};
 use proptest::prelude::*;
 
 /// Splits entries into levels as flushes and compactions leave them: of each key the newest
@@ -67,6 +69,17 @@ fn the_newest_version_wins_also_where_tables_of_level_0_overlap_in_stamps() -> T
     let levels = Levels::empty().with(vec![(0, wide), (0, inside)], &[]);
     assert_eq!(levels.get(b"k", stamp(9))?, Some((stamp(5), put("new"))));
     assert_eq!(levels.get(b"k", stamp(4))?, Some((stamp(2), put("old"))));
+    Ok(())
+}
+
+#[test]
+fn sources_go_on_where_they_are_sought_to() -> TestResult {
+    let all: Vec<Entry> =
+        (0..120u8).map(|n| entry(vec![b'k', n / 8], u64::from(8 - n % 8), put(vec![n]))).collect();
+    let levels = Arc::new(spread(&Tables::new()?, &all, [3, 5, 7])?);
+    for direction in [Direction::Forward, Direction::Reverse] {
+        check_seeks(&all, direction, || merge(levels.sources(&KeyRange::all(), direction), direction))?;
+    }
     Ok(())
 }
 

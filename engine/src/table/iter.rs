@@ -11,7 +11,7 @@ use crate::block::frame::Kind;
 use crate::block::iter::Iter;
 use crate::codec::Malformed;
 use crate::entry::{Direction, Entry};
-use crate::source::{KeyRange, Source};
+use crate::source::{KeyRange, Place, Source};
 use crate::{Result, Versionstamp};
 use bytes::Bytes;
 use std::cmp::Ordering;
@@ -27,8 +27,11 @@ pub(super) struct TableSource {
     top: Option<Cursor>,
     index: Option<Cursor>,
     data: Option<Cursor>,
-    /// Whether no data block was opened yet: the bound of the range applies to the first alone.
+    /// Whether no data block was opened yet since the start or the last seek: where to begin
+    /// applies to the first alone.
     fresh: bool,
+    /// Where it was sought to.
+    sought: Option<Place>,
     /// The last entry of the data block before, until the next one's order was checked.
     last: Option<(Bytes, Versionstamp)>,
 }
@@ -48,17 +51,39 @@ impl Source for TableSource {
         self.done = !matches!(found, Ok(Some(_)));
         found
     }
+
+    fn seek(&mut self, place: &Place) -> Result<()> {
+        if self.range.begins_past(place, self.direction) {
+            return Ok(());
+        }
+        (self.top, self.index, self.data, self.last) = (None, None, None, None);
+        self.fresh = true;
+        self.sought = Some(place.clone());
+        Ok(())
+    }
 }
 
 impl TableSource {
     pub(super) fn new(reader: Arc<Reader>, range: KeyRange, direction: Direction, caching: Caching) -> Self {
         let done = !range.meets(&reader.meta().first_key, &reader.meta().last_key);
         let (top, index, data) = (None, None, None);
-        Self { reader, range, direction, caching, done, top, index, data, fresh: true, last: None }
+        Self {
+            reader,
+            range,
+            direction,
+            caching,
+            done,
+            top,
+            index,
+            data,
+            fresh: true,
+            sought: None,
+            last: None,
+        }
     }
 
     fn advance(&mut self) -> Result<Option<Entry>> {
-        if self.fresh {
+        if self.top.is_none() {
             let handle = self.reader.footer().top_index;
             self.top = Some(self.open_index(&self.reader.top().clone(), handle)?);
         }
@@ -83,13 +108,17 @@ impl TableSource {
         }
     }
 
-    /// Where the range begins in this direction, while that still matters.
+    /// Where to begin in this direction, while that still matters.
     fn place(&self) -> Option<(&[u8], Versionstamp)> {
-        let key = match self.direction {
+        if !self.fresh {
+            return None;
+        }
+        let bound = match self.direction {
             Direction::Forward => Some(self.range.start()),
             Direction::Reverse => self.range.end(),
         };
-        key.filter(|_| self.fresh).map(|key| (key, Versionstamp::MAX))
+        let bound = bound.map(|key| (key, Versionstamp::MAX));
+        self.sought.as_ref().map(Place::as_pair).or(bound)
     }
 
     fn open_index(&self, block: &Block, handle: Handle) -> Result<Cursor> {

@@ -4,8 +4,10 @@ use crate::block::frame::Codec;
 use crate::entry::{Direction, Entry, Version};
 use crate::fs::Fs;
 use crate::fs::sim::{Faults, Unsynced};
-use crate::source::KeyRange;
-use crate::testing::{SMALL, Tables, TestResult, drain, entries, entry, keys, newest, put, stamp, within};
+use crate::source::{KeyRange, Place};
+use crate::testing::{
+    SMALL, Tables, TestResult, check_seeks, drain, entries, entry, keys, newest, put, stamp, within,
+};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -76,6 +78,30 @@ fn drain_index(table: &Reader) -> Result<usize, crate::codec::Malformed> {
         count += 1;
     }
     Ok(count)
+}
+
+#[test]
+fn a_source_goes_on_where_it_is_sought_to() -> TestResult {
+    let all: Vec<Entry> =
+        (0..150u8).map(|n| entry(vec![b'k', n / 9], u64::from(9 - n % 9), put(vec![n; 20]))).collect();
+    let table = Tables::new()?.table(&all)?;
+    for direction in [Direction::Forward, Direction::Reverse] {
+        check_seeks(&all, direction, || table.source(KeyRange::all(), direction, Caching::Keep))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_source_sought_to_before_its_range_begins_with_its_range() -> TestResult {
+    let all: Vec<Entry> = (0..90u8).map(|n| entry(vec![n], 1, put(""))).collect();
+    let table = Tables::new()?.table(&all)?;
+    let range = KeyRange::new(&[30], &[70]);
+    for (direction, outside) in [(Direction::Forward, 10), (Direction::Reverse, 80)] {
+        let mut source = table.source(range.clone(), direction, Caching::Keep);
+        source.seek(&Place::before(vec![outside].into()))?;
+        assert_eq!(drain(source)?, within(&all, &range, direction));
+    }
+    Ok(())
 }
 
 #[test]
