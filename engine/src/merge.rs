@@ -135,7 +135,7 @@ mod tests {
                 for entry in &entries {
                     expected.entry((entry.key.clone(), std::cmp::Reverse(entry.stamp))).or_insert(entry.clone());
                 }
-                listed.push(Listed::new(entries, direction));
+                listed.push(Listed::source(entries, direction));
             }
             let mut expected: Vec<Entry> = expected.into_values().collect();
             if reverse {
@@ -145,7 +145,7 @@ mod tests {
                 let mut listed: Vec<Box<dyn Source>> = Vec::new();
                 for (index, places) in sources.iter().enumerate() {
                     let entries = places.iter().map(|(key, at)| entry(*key, *at, index)).collect();
-                    listed.push(Listed::new(entries, direction));
+                    listed.push(Listed::source(entries, direction));
                 }
                 merge(listed, direction)
             };

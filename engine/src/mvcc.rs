@@ -157,7 +157,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn read(entries: &[Entry], direction: Direction, at: Versionstamp, now_ms: u64) -> Result<Vec<KeyValue>> {
-        let visible = || Visible::new(Listed::new(entries.to_vec(), direction), direction, at, now_ms);
+        let visible = || Visible::new(Listed::source(entries.to_vec(), direction), direction, at, now_ms);
         let looked_up = entries.to_vec();
         let lookup = Box::new(move |key: &[u8], at| Ok(newest(&looked_up, key, at)));
         let found = collect(visible().with_lookup(lookup))?;
@@ -229,7 +229,7 @@ mod tests {
         for direction in [Direction::Forward, Direction::Reverse] {
             for at in [1, 2_500, 5_000].map(stamp) {
                 let steps = Arc::new(AtomicUsize::new(0));
-                let source = Counted(Listed::new(all.clone(), direction), Arc::clone(&steps));
+                let source = Counted(Listed::source(all.clone(), direction), Arc::clone(&steps));
                 let looked_up = all.clone();
                 let lookup = Box::new(move |key: &[u8], at| Ok(newest(&looked_up, key, at)));
                 let found = collect(Visible::new(Box::new(source), direction, at, 0).with_lookup(lookup))?;

@@ -47,7 +47,7 @@ pub(crate) struct Listed {
 
 impl Listed {
     /// Sorts them for `direction`.
-    pub(crate) fn new(entries: Vec<Entry>, direction: Direction) -> Box<dyn Source> {
+    pub(crate) fn source(entries: Vec<Entry>, direction: Direction) -> Box<dyn Source> {
         Box::new(Self { entries: sorted(entries, direction).into(), direction })
     }
 }

@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(kept(&expired, false), []);
         assert_eq!(kept(&expired, true), [entry("a", 5, Version::Delete)]);
         for stays in [entry("a", 5, put(Some(51))), entry("a", 6, put(Some(1)))] {
-            assert_eq!(kept(&[stays.clone()], false), [stays]);
+            assert_eq!(kept(std::slice::from_ref(&stays), false), [stays]);
         }
     }
 }

@@ -150,7 +150,7 @@ fn a_delete_outlives_what_it_hides_in_deeper_levels() -> TestResult {
 fn overwritten_versions_give_their_space_back() -> TestResult {
     let tables = Tables::new()?;
     let round = |at: u64| -> Vec<Entry> {
-        (0..100u8).map(|key| entry(vec![key], at, put(vec![at as u8; 50]))).collect()
+        (0..100u8).map(|key| entry(vec![key], at, put(at.to_be_bytes().repeat(6)))).collect()
     };
     let mut levels = Arc::new(Levels::empty());
     for at in 1..=20 {
