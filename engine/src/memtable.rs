@@ -221,6 +221,7 @@ mod tests {
     use super::*;
     use crate::testing::{TestResult, check_seeks, drain, entries, entry, keys, newest, put, stamp, within};
     use proptest::prelude::*;
+    use std::sync::atomic::AtomicU64;
 
     fn filled(entries: &[Entry]) -> Arc<Memtable> {
         let memtable = Memtable::new();
@@ -307,5 +308,31 @@ mod tests {
             assert_eq!(found, within(&all, &KeyRange::all(), direction));
         }
         Ok(())
+    }
+
+    #[test]
+    fn readers_see_every_finished_write_while_one_writes() {
+        const WRITES: u64 = 5_000;
+        let memtable = Memtable::new();
+        let written = AtomicU64::new(0);
+        let key = |number: u64| (number % 100).to_be_bytes();
+        std::thread::scope(|threads| {
+            for _ in 0..2 {
+                threads.spawn(|| {
+                    loop {
+                        let at = written.load(Memory::Acquire);
+                        let expected = (at > 0).then(|| (stamp(at), put(at.to_be_bytes().to_vec())));
+                        assert_eq!(memtable.get(&key(at), stamp(at)), expected);
+                        if at == WRITES {
+                            break;
+                        }
+                    }
+                });
+            }
+            for number in 1..=WRITES {
+                memtable.insert(&key(number), stamp(number), put(number.to_be_bytes().to_vec()));
+                written.store(number, Memory::Release);
+            }
+        });
     }
 }

@@ -185,6 +185,12 @@ impl Reverse {
         while let Some(entry) = rows.decode()? {
             self.stack.push(entry);
         }
+        if rows.offset != rows.end {
+            return Err(Malformed {
+                offset: rows.offset,
+                expected: "a row that ends where a restart begins",
+            });
+        }
         self.restarts = restart;
         Ok(())
     }

@@ -101,3 +101,17 @@ fn keys_of_one_beginning_take_little_space() -> TestResult {
     assert_eq!(collect(block.iter(Direction::Forward, None)?)?, within(&all, &range, Direction::Forward));
     Ok(())
 }
+
+#[test]
+fn restarts_that_are_no_rows_are_found_in_reverse() -> TestResult {
+    let all: Vec<Entry> = (0..20u8).map(|n| entry(vec![b'k', n], 1, put("value"))).collect();
+    let sound = encoded(&all);
+    let second = sound.len() - 4 - 2 * RESTART_LEN + HEAD_LEN;
+    for offset in [sound[second] - 1, sound[second] + 1, sound[second] + 5] {
+        let mut bytes = sound.to_vec();
+        bytes[second] = offset;
+        let block = Block::open(bytes.into())?;
+        assert!(collect(block.iter(Direction::Reverse, None)?).is_err(), "a restart at {offset}");
+    }
+    Ok(())
+}
