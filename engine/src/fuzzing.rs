@@ -57,3 +57,41 @@ pub fn table_filter(bytes: &[u8]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{SMALL, Tables, TestResult, entry, put};
+    use proptest::prelude::*;
+
+    /// A whole table file: it holds one of everything.
+    fn table() -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+        let tables = Tables::new()?;
+        let all: Vec<_> = (0..40u8).map(|n| entry(vec![b'k', n], u64::from(n), put(vec![n; 9]))).collect();
+        let meta = tables.write(&all, SMALL)?;
+        Ok(crate::fs::read_file(&tables.sim, &Tables::dir().join(meta.digest.file_name()), meta.bytes)?)
+    }
+
+    #[test]
+    fn any_part_of_a_table_can_be_taken_for_any_other() -> TestResult {
+        let bytes = table()?;
+        for start in 0..bytes.len() {
+            for len in [16, 24, 60, 200] {
+                let part = &bytes[start..bytes.len().min(start + len)];
+                table_block(part);
+                table_footer(part);
+                table_filter(part);
+            }
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_can_be_taken_for_any_part(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
+            table_block(&bytes);
+            table_footer(&bytes);
+            table_filter(&bytes);
+        }
+    }
+}

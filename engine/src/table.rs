@@ -12,8 +12,7 @@
 //! | 8 | 4 | format | [`FORMAT`] |
 //! | 12 | 4 | reserved | 0 |
 //!
-//! Blocks are framed as [`frame`](crate::block::frame) says, entries as [`block`](crate::block)
-//! says. A value in an index block is a [`Handle`]; its key and stamp stand at or after the
+//! Blocks are framed as [`frame`] says, entries as [`block`](crate::block) says. A value in an index block is a [`Handle`]; its key and stamp stand at or after the
 //! last entry of the block it names, and before the first entry of the next. Index blocks name
 //! data blocks, the top index block names index blocks.
 //!

@@ -48,6 +48,25 @@ impl Iter {
         }
     }
 
+    /// Goes on at `place`, as [`Block::iter`] begins there. Whether there is anything; when not, the
+    /// iterator is at its end.
+    ///
+    /// # Errors
+    ///
+    /// When a row on the way is malformed.
+    pub(crate) fn seek(&mut self, place: (&[u8], Versionstamp)) -> Result<bool, Malformed> {
+        match self {
+            Iter::Forward(forward) => {
+                *forward = Forward::new(forward.block.clone(), Some(place))?;
+                Ok(forward.held.is_some())
+            }
+            Iter::Reverse(reverse) => {
+                *reverse = Reverse::new(reverse.block.clone(), Some(place))?;
+                Ok(!reverse.stack.is_empty())
+            }
+        }
+    }
+
     /// The last entry read, when going forward.
     pub(crate) fn last(&self) -> Option<(Bytes, Versionstamp)> {
         match self {

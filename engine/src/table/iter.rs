@@ -56,6 +56,12 @@ impl Source for TableSource {
         if self.range.begins_past(place, self.direction) {
             return Ok(());
         }
+        // Most often the place is in the block at hand.
+        if let Some(Cursor { iter, handle }) = &mut self.data
+            && iter.seek(place.as_pair()).map_err(self.reader.damaged(*handle))?
+        {
+            return Ok(());
+        }
         (self.top, self.index, self.data, self.last) = (None, None, None, None);
         self.fresh = true;
         self.sought = Some(place.clone());
