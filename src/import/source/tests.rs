@@ -87,7 +87,7 @@ fn undelivered_messages_are_refused_unless_they_may_be_left_out() -> TestResult 
     database.execute("insert into queue values (1, 'a', x'00', '[]', x'00')")?;
     database.execute("insert into queue_running values (1, 'b', x'00', '[]', x'00')")?;
     let path = database.close()?;
-    assert!(refusal(&path).starts_with("2 queue messages are not delivered"), "{}", refusal(&path));
+    assert!(refusal(&path).starts_with("2 queued messages are undelivered"), "{}", refusal(&path));
     assert_eq!(Source::open(&path)?.check(NOW_MS, true)?.queue_messages, 2);
     Ok(())
 }
