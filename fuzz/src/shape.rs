@@ -30,7 +30,6 @@ pub struct WriteShape {
 enum KeyShape {
     Few(u8),
     Any(Vec<u8>),
-    TooLong,
 }
 
 #[derive(Debug, Arbitrary)]
@@ -87,9 +86,9 @@ impl From<WriteShape> for AtomicWrite {
 impl From<KeyShape> for Vec<u8> {
     fn from(shape: KeyShape) -> Vec<u8> {
         match shape {
+            KeyShape::Few(u8::MAX) => vec![b'k'; engine::write_batch::KEY_LEN_MAX],
             KeyShape::Few(key) => vec![key % 4],
             KeyShape::Any(key) => key,
-            KeyShape::TooLong => vec![b'k'; engine::write_batch::KEY_LEN_MAX],
         }
     }
 }
