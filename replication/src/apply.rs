@@ -176,3 +176,6 @@ impl<'a> Batch<'a> {
         Ok(stamp)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,11 +8,15 @@
 //! - Apply never fails on input and never panics. Only a failing disk stops it.
 
 pub mod apply;
+pub mod codec;
 pub mod command;
 pub mod number;
 pub mod operand;
 pub mod refusal;
 pub mod value;
+
+#[cfg(test)]
+mod testing;
 
 pub use apply::{Application, Outcome, State, apply, clock_ms};
 pub use command::{AtomicWrite, Check, Entry, Mutation, MutationKind, RequestId, Sum};

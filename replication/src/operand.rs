@@ -22,7 +22,7 @@ impl Sum {
             Encoding::Le64 => u64_of(operand).map(Sum::U64).ok_or(Refusal::SumParameters),
             Encoding::Bytes => Err(Refusal::SumParameters),
             Encoding::V8 => {
-                let operand = number::decode(&operand.bytes).map_err(|_| Refusal::SumParameters)?;
+                let operand = number::decode(&operand.bytes).map_err(|_other| Refusal::SumParameters)?;
                 let (min, max) = (bound(min_v8)?, bound(max_v8)?);
                 match operand {
                     Number::BigInt(operand) => {
@@ -55,7 +55,7 @@ fn bound(v8: &[u8]) -> Result<Option<Number>, Refusal> {
     if v8.is_empty() {
         return Ok(None);
     }
-    number::decode(v8).map(Some).map_err(|_| Refusal::SumParameters)
+    number::decode(v8).map(Some).map_err(|_other| Refusal::SumParameters)
 }
 
 fn bigint(bound: Option<Number>) -> Result<Option<crate::BigInt>, Refusal> {
