@@ -15,3 +15,6 @@ pub mod metrics;
 pub mod sequencer;
 pub mod server;
 pub mod telemetry;
+
+#[cfg(test)]
+mod testing;

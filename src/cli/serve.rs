@@ -73,7 +73,7 @@ fn options(settings: &Settings) -> Options {
 
 fn report(recovery: &Recovery) {
     if let Some((path, offset, bytes)) = &recovery.torn {
-        tracing::warn!(
+        tracing::info!(
             file = %path.display(), offset, bytes,
             "dropped the torn end of the log: writes that nobody was told of"
         );

@@ -1,0 +1,11 @@
+//! End-to-end tests: one binary, a module per behaviour.
+
+mod support;
+
+mod connect_exchange;
+mod connect_limits;
+mod connect_read;
+mod connect_sum;
+mod connect_transport;
+mod connect_watch;
+mod connect_write;
