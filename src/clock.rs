@@ -29,24 +29,16 @@ impl ServingClock {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[derive(Debug)]
-    struct Steps(AtomicU64);
-
-    impl engine::Clock for Steps {
-        fn now_ms(&self) -> u64 {
-            self.0.load(Ordering::Relaxed)
-        }
-    }
+    use crate::testing::FakeClock;
 
     #[test]
     fn time_never_falls_and_never_lies_before_its_start() {
-        let wall = Arc::new(Steps(AtomicU64::new(5)));
+        let wall = FakeClock::at(5);
         let clock = ServingClock::new(wall.clone(), 10);
         assert_eq!(clock.now_ms(), 10);
-        wall.0.store(30, Ordering::Relaxed);
+        wall.set(30);
         assert_eq!(clock.clone().now_ms(), 30);
-        wall.0.store(20, Ordering::Relaxed);
+        wall.set(20);
         assert_eq!(clock.now_ms(), 30);
     }
 }

@@ -7,6 +7,7 @@ use crate::clock::ServingClock;
 use crate::hub::{Hub, Subscription};
 use crate::metrics::Metrics;
 use crate::sequencer::{self, Pipeline, Sequencer, State, WriteError};
+use engine::background::{self, Background};
 use engine::{Engine, Mark, Snapshot};
 use replication::{AtomicWrite, Outcome, RequestId};
 use std::sync::Arc;
@@ -23,15 +24,16 @@ pub struct Database {
     requests: Arc<AtomicU64>,
 }
 
-/// What has to be closed at the end.
+/// What has to be closed at the end: the write pipeline, then maintenance, then the engine.
 #[derive(Debug)]
 pub struct Opened {
     engine: Engine,
     pipeline: Pipeline,
+    background: Background,
 }
 
 impl Database {
-    /// Starts to serve an engine. `boot` tells this run of the process from others.
+    /// Starts to serve and to maintain an engine. `boot` tells this run of the process from others.
     ///
     /// # Errors
     ///
@@ -48,7 +50,8 @@ impl Database {
             sequencer::start(engine.clone(), clock.clone(), hub.clone(), metrics.writes.clone())?;
         metrics.add_engine(engine.clone(), hub.clone());
         let requests = Arc::new(AtomicU64::new(0));
-        let opened = Opened { engine: engine.clone(), pipeline };
+        let background = background::start(&engine);
+        let opened = Opened { engine: engine.clone(), pipeline, background };
         Ok((Database { engine, clock, hub, sequencer, boot, requests }, opened))
     }
 
@@ -121,6 +124,8 @@ impl Opened {
     /// When the log cannot be synced and sealed.
     pub fn close(self) -> engine::Result<()> {
         self.pipeline.close();
+        // The last batches may have waited for a flush, so flushing ends after them.
+        drop(self.background);
         self.engine.close()
     }
 }

@@ -1,5 +1,7 @@
 //! End-to-end tests: one binary, a module per behaviour.
 
+#![expect(unreachable_pub, reason = "a test binary exports nothing; `pub` is for its own modules")]
+
 mod support;
 
 mod connect_exchange;

@@ -47,7 +47,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         .with_context(|| format!("cannot serve on {}", settings.addr))?;
     let (engine, recovery) = dir.open_engine(options(&settings))?;
     report(&recovery);
-    let background = engine::background::start(&engine);
     let metrics = Metrics::new();
     let mut boot = [0; 8];
     env.random.fill(&mut boot);
@@ -58,9 +57,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     drop(token);
     let served = runtime.block_on(serve(listener, database, auth, metrics));
     runtime.shutdown_background();
-    finish(opened, served)?;
-    drop(background);
-    Ok(())
+    finish(opened, served)
 }
 
 fn options(settings: &Settings) -> Options {

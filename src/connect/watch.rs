@@ -161,11 +161,11 @@ mod tests {
 
     #[test]
     fn every_limit_holds_at_its_edge() {
-        assert_eq!(decode(&request(&[b"k"; 10])).map(|keys| keys.len()), Ok(10));
-        assert_eq!(decode(&request(&[b"k"; 11])), Err(Error::TooManyWatchedKeys));
+        assert_eq!(decode(&request(&[&b"k"[..]; 10])).map(|keys| keys.len()), Ok(10));
+        assert_eq!(decode(&request(&[&b"k"[..]; 11])), Err(Error::TooManyWatchedKeys));
         assert!(decode(&request(&[&[1; WRITE_KEY_LEN_MAX]])).is_ok());
         assert_eq!(decode(&request(&[&[1; WRITE_KEY_LEN_MAX + 1]])), Err(Error::KeyTooLong));
-        assert_eq!(decode(&request(&[b""])), Err(Error::KeyEmpty));
+        assert_eq!(decode(&request(&[&b""[..]])), Err(Error::KeyEmpty));
         assert!(matches!(decode(b"\x0a\x05"), Err(Error::InvalidProtobuf(_))));
     }
 
