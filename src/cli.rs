@@ -1,0 +1,2 @@
+//! The command line (here: the load generator alone).
+pub mod bench;
