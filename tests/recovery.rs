@@ -61,7 +61,8 @@ async fn check_recovery(name: &str, archive: &Archive<'_>) -> TestResult {
     wait_until_archived(archive, last)?;
     server.stop()?;
 
-    for _ in 0..count_from("CAIRN_TEST_RESTORES", 100)? {
+    let restores = count_from("CAIRN_TEST_RESTORES", 100)?;
+    for _ in 0..restores {
         let point = &history[index_below(&mut random, history.len())];
         restored_equals(archive, &point.stamp.to_string(), point)?;
     }
@@ -71,7 +72,9 @@ async fn check_recovery(name: &str, archive: &Archive<'_>) -> TestResult {
         let time = Timestamp::from_millisecond(i64::try_from(pair[0].answered_ms + 1)?)?;
         restored_equals(archive, &time.to_string(), &pair[0])?;
     }
-    restored_equals(archive, "latest", history.last().expect("there are commits"))
+    restored_equals(archive, "latest", history.last().expect("there are commits"))?;
+    println!("{name}: {restores} restores to versionstamps and {TIMES} to times, all equal to the model");
+    Ok(())
 }
 
 fn index_below(random: &mut SplitMix, bound: usize) -> usize {
