@@ -8,6 +8,7 @@
 //!
 //! Every failure is one line on standard error.
 
+pub mod bench;
 pub mod recover;
 pub mod serve;
 
@@ -30,6 +31,8 @@ struct Cli {
 enum Command {
     /// Serve a database to Deno and to @deno/kv
     Serve(Box<serve::Args>),
+    /// Measure a KV Connect server
+    Bench(bench::Args),
     /// Go on with a data directory that is behind its archive, giving up the commits that it lacks
     Recover(recover::Args),
 }
@@ -47,6 +50,7 @@ pub fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Serve(args) => serve::run(*args),
+        Command::Bench(args) => bench::run(args),
         Command::Recover(args) => recover::run(args),
     };
     match done {
