@@ -14,6 +14,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::SockRef;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -79,10 +80,10 @@ pub async fn serve(
         };
         let Some((stream, slot)) = accepted else { continue };
         let (builder, connect, watcher) = (builder.clone(), connect.clone(), graceful.watcher());
-        let connections = metrics.connections.clone();
+        let (connections, stopping) = (metrics.connections.clone(), stopping.clone());
         connections.inc();
         tokio::spawn(async move {
-            if speaks(&stream).await {
+            if speaks(&stream, stopping).await {
                 let service = service_fn(move |request| answer(connect.clone(), request));
                 let connection = builder.serve_connection(TokioIo::new(stream), service);
                 if let Err(error) = watcher.watch(connection).await {
@@ -130,10 +131,24 @@ fn tune(stream: &TcpStream) {
     }
 }
 
-/// Waits for the first byte, so that a silent connection does not stay for ever.
-async fn speaks(stream: &TcpStream) -> bool {
+/// Waits for the first byte, so that a silent connection stays neither for ever nor past the end.
+async fn speaks(stream: &TcpStream, mut stopping: watch::Receiver<bool>) -> bool {
     let bound = Duration::from_millis(FIRST_BYTES_MS_MAX);
-    matches!(tokio::time::timeout(bound, stream.peek(&mut [0])).await, Ok(Ok(1)))
+    let mut byte = [0];
+    tokio::select! {
+        _stopped = stopping.wait_for(|stopping| *stopping) => false,
+        peeked = tokio::time::timeout(bound, stream.peek(&mut byte)) => matches!(peeked, Ok(Ok(1))),
+    }
+}
+
+/// Lets this process have as many connections as the system allows it: many systems start a process
+/// with 1,024 although it may have far more.
+pub fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {

@@ -118,6 +118,16 @@ async fn a_full_disk_is_not_ready_and_says_why() -> TestResult {
 }
 
 #[tokio::test]
+async fn a_silent_connection_does_not_hold_up_a_stop() -> TestResult {
+    let server = Server::start().await?;
+    let silent = TcpStream::connect(server.addr).await?;
+    assert_eq!(exchange(&server, "").await?.status, 200, "the silent one was accepted before this one");
+    assert_eq!(server.stop().await?, cairn::server::Drained::Fully);
+    drop(silent);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_stop_answers_what_runs_and_lets_idle_clients_go() -> TestResult {
     let server = Server::start().await?;
     let session = Session::open(&server, 3).await?;

@@ -38,6 +38,7 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let settings = Settings::resolve(args.flags)?;
     telemetry::start(settings.log_format)?;
+    server::raise_file_limit();
     let env = Env::real();
     let dir = DataDir::open(env.clone(), &settings.data)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
