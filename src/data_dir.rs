@@ -6,6 +6,7 @@
 //! | `token` | the access token that was made here, readable by its owner alone |
 //! | `groups/1` | the engine of the one data group |
 //! | `archive` | the default archive |
+//! | `scratch` | checkpoints while they are uploaded |
 //!
 //! - One process at a time. A directory that holds something else, or a restore that did not end, is refused.
 //! - A token is written whole or not at all.
@@ -22,6 +23,7 @@ const LOCK: &str = "LOCK";
 const TOKEN: &str = "token";
 const GROUPS: &str = "groups";
 const ARCHIVE: &str = "archive";
+const SCRATCH: &str = "scratch";
 /// What a restore that has not ended leaves behind.
 const RESTORING: &str = ".restoring";
 /// Names that a directory may hold before it becomes a data directory: those of ours, and what a
@@ -142,6 +144,11 @@ impl DataDir {
     /// Where the default archive is.
     pub fn archive(&self) -> PathBuf {
         self.path.join(ARCHIVE)
+    }
+
+    /// Where checkpoints are while they are uploaded.
+    pub fn scratch(&self) -> PathBuf {
+        self.path.join(SCRATCH)
     }
 
     /// Where a token that was made here is kept.

@@ -29,11 +29,11 @@ pub struct Database {
 pub struct Opened {
     engine: Engine,
     pipeline: Pipeline,
-    background: Background,
+    background: Option<Background>,
 }
 
 impl Database {
-    /// Starts to serve and to maintain an engine. `boot` tells this run of the process from others.
+    /// Starts to serve an engine. `boot` tells this run of the process from others.
     ///
     /// # Errors
     ///
@@ -50,8 +50,7 @@ impl Database {
             sequencer::start(engine.clone(), clock.clone(), hub.clone(), metrics.writes.clone())?;
         metrics.add_engine(engine.clone(), hub.clone());
         let requests = Arc::new(AtomicU64::new(0));
-        let background = background::start(&engine);
-        let opened = Opened { engine: engine.clone(), pipeline, background };
+        let opened = Opened { engine: engine.clone(), pipeline, background: None };
         Ok((Database { engine, clock, hub, sequencer, boot, requests }, opened))
     }
 
@@ -116,6 +115,12 @@ impl Database {
 }
 
 impl Opened {
+    /// Starts flushes, compactions and the removal of log segments. Whoever wants segments kept says so
+    /// to the engine before.
+    pub fn maintain(&mut self) {
+        self.background = Some(background::start(&self.engine));
+    }
+
     /// Answers every write that was taken, refuses later ones, and closes the engine. Blocks: call it
     /// outside of asynchronous code.
     ///

@@ -4,6 +4,7 @@
 //! answers, [`database`] reads snapshots and passes writes to the [`sequencer`], which applies them to the
 //! engine and tells the [`hub`] of watches.
 
+pub mod archive;
 pub mod bench;
 pub mod cli;
 pub mod clock;

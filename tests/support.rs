@@ -73,7 +73,8 @@ impl Server {
         let dir = DataDir::open(env, temp.path())?;
         let (engine, _recovery) = dir.open_engine(options)?;
         let metrics = Metrics::new();
-        let (database, opened) = Database::start(engine.clone(), clock.clone(), 1, &metrics)?;
+        let (database, mut opened) = Database::start(engine.clone(), clock.clone(), 1, &metrics)?;
+        opened.maintain();
         let (stop, stopping) = watch::channel(false);
         let auth = Auth::new(TOKEN, DEFAULT_DATABASE_ID);
         let connect = Arc::new(Connect::new(database, auth, metrics.clone(), stopping.clone()));

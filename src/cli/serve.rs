@@ -1,10 +1,11 @@
 //! `cairn serve`: opens the data directory and serves it until a signal, or until the engine fails.
 //!
-//! Order at the end: stop accepting, end watches, answer what runs, drain the write pipeline, close the
-//! engine. A signal ends with exit code 0, a failed engine with 1.
+//! Order at the end: stop accepting, end watches, answer what runs, ship the last commits, drain the write
+//! pipeline, close the engine. A signal ends with exit code 0, a failed engine with 1.
 
 mod welcome;
 
+use crate::archive::{self, Shipping};
 use crate::config::{Flags, Settings};
 use crate::connect::auth::Auth;
 use crate::connect::{Connect, DEFAULT_DATABASE_ID};
@@ -48,15 +49,35 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         .with_context(|| format!("cannot serve on {}", settings.addr))?;
     let (engine, recovery) = dir.open_engine(options(&settings))?;
     report(&recovery);
+    let store = archive::open(&settings, &dir)?;
+    if let Some(store) = &store {
+        runtime.block_on(archive::refuse_if_behind(&engine, &**store))?;
+    }
     let metrics = Metrics::new();
     let mut boot = [0; 8];
     env.random.fill(&mut boot);
-    let (database, opened) = Database::start(engine, env.clock.clone(), u64::from_le_bytes(boot), &metrics)?;
+    let (database, mut opened) =
+        Database::start(engine.clone(), env.clock.clone(), u64::from_le_bytes(boot), &metrics)?;
+    let shipping = {
+        let _inside = runtime.enter();
+        let start = |store| Shipping::start(engine, store, &settings, &dir, database.clone());
+        store.map(start).transpose()?
+    };
+    if let Some(shipping) = &shipping {
+        metrics.add_archive(shipping.lag());
+    }
+    opened.maintain();
     let token = Token::of(&dir, &settings)?;
     print!("{}", welcome::text(&settings, &dir, &token, listener.local_addr()?));
     let auth = Auth::new(token.text(), DEFAULT_DATABASE_ID);
     drop(token);
-    let served = runtime.block_on(serve(listener, database, auth, metrics));
+    let served = runtime.block_on(async {
+        let served = serve(listener, database, auth, metrics).await;
+        if let Some(shipping) = shipping {
+            shipping.finish().await;
+        }
+        served
+    });
     runtime.shutdown_background();
     finish(opened, served)
 }

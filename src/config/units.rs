@@ -11,8 +11,8 @@ pub struct Millis(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
 
-const TIME_UNITS: &[(&str, u64)] =
-    &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const DAY_MS: u64 = 86_400_000;
+const TIME_UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", DAY_MS)];
 const SIZE_UNITS: &[(&str, u64)] = &[
     ("", 1),
     ("B", 1),
@@ -58,7 +58,9 @@ fn number_and_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exact = TIME_UNITS.iter().rev().find(|(_, scale)| self.0.is_multiple_of(*scale));
+        // One day reads better as 24 h.
+        let fits = |scale: u64| self.0.is_multiple_of(scale) && (scale < DAY_MS || self.0 > DAY_MS);
+        let exact = TIME_UNITS.iter().rev().find(|(_, scale)| fits(*scale));
         let (unit, scale) = exact.copied().unwrap_or(("ms", 1));
         write!(f, "{} {unit}", self.0 / scale)
     }
@@ -89,7 +91,13 @@ mod tests {
 
     #[test]
     fn a_duration_is_shown_in_its_largest_whole_unit() {
-        for (ms, text) in [(1_500, "1500 ms"), (86_400_000, "1 d"), (7_200_000, "2 h"), (90_000, "90 s")] {
+        for (ms, text) in [
+            (1_500, "1500 ms"),
+            (86_400_000, "24 h"),
+            (604_800_000, "7 d"),
+            (7_200_000, "2 h"),
+            (90_000, "90 s"),
+        ] {
             assert_eq!(Millis(ms).to_string(), text);
         }
     }

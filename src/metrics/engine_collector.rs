@@ -17,8 +17,12 @@ pub struct ArchiveLag {
     pub backlog_bytes: u64,
     /// The clock of the last commit that was shipped, Unix milliseconds.
     pub shipped_time_ms: u64,
-    /// Steps that failed since start.
-    pub failures: u64,
+    /// Objects put since the start.
+    pub objects: u64,
+    /// Gaps in the archive since the start.
+    pub gaps: u64,
+    /// Whether the last attempt failed.
+    pub failing: bool,
 }
 
 pub(super) struct EngineCollector {
@@ -97,7 +101,9 @@ impl Collector for ArchiveCollector {
             "Clock of the last commit shipped, Unix milliseconds",
             lag.shipped_time_ms,
         )?;
-        counter(&mut encoder, "archive_failures", "Failed attempts to ship", lag.failures)
+        gauge(&mut encoder, "archive_failing", "1 while shipping stands still", u64::from(lag.failing))?;
+        counter(&mut encoder, "archive_objects", "Objects put since the start", lag.objects)?;
+        counter(&mut encoder, "archive_gaps", "Gaps in the archive since the start", lag.gaps)
     }
 }
 
@@ -107,20 +113,10 @@ fn counter(
     help: &str,
     value: u64,
 ) -> Result<(), fmt::Error> {
-    ConstCounter::new(value).encode(encoder.encode_descriptor(
-        &format!("cairn_{name}"),
-        help,
-        None,
-        MetricType::Counter,
-    )?)
+    ConstCounter::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
 }
 
 fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> Result<(), fmt::Error> {
     let value = i64::try_from(value).unwrap_or(i64::MAX);
-    ConstGauge::new(value).encode(encoder.encode_descriptor(
-        &format!("cairn_{name}"),
-        help,
-        None,
-        MetricType::Gauge,
-    )?)
+    ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
 }
