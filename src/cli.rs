@@ -9,6 +9,7 @@
 //! Every failure is one line on standard error.
 
 pub mod bench;
+pub mod import;
 pub mod recover;
 pub mod serve;
 
@@ -31,6 +32,8 @@ struct Cli {
 enum Command {
     /// Serve a database to Deno and to @deno/kv
     Serve(Box<serve::Args>),
+    /// Bring in the content of a Deno or denokv database file
+    Import(import::Args),
     /// Measure a KV Connect server
     Bench(bench::Args),
     /// Go on with a data directory that is behind its archive, giving up the commits that it lacks
@@ -50,6 +53,7 @@ pub fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Serve(args) => serve::run(*args),
+        Command::Import(args) => import::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Recover(args) => recover::run(args),
     };

@@ -13,6 +13,7 @@ pub mod connect;
 pub mod data_dir;
 pub mod database;
 pub mod hub;
+pub mod import;
 pub mod metrics;
 pub mod sequencer;
 pub mod server;

@@ -1,190 +1,390 @@
-//! OUTLINE, being written elsewhere: signatures are final, bodies are not.
-use crate::wal::Segment;
-use crate::*;
-use std::path::Path;
+//! The engine: owns the parts and connects them, and holds no algorithm.
+//!
+//! The way of a record: [`append`](Engine::append) writes it to the log and the memtable,
+//! [`sync`](Engine::sync) makes it durable, [`publish`](Engine::publish) shows it to readers. A Raft
+//! state machine appends and publishes, and leaves the sync to the sealing of segments; a single
+//! node does all three per group of writes; [`commit`](Engine::commit) does them for embedded use.
+//!
+//! Locks, in the order in which they may be taken: flush or compaction, appender, manifest, view.
 
-/// The engine: cheap to clone (an Arc inside), Send + Sync.
-#[derive(Clone, Debug)]
-pub struct Engine {}
+mod append;
+mod open;
+mod statistics;
+mod tables;
+
+use crate::cache::Cache;
+use crate::commit::CommitQueue;
+use crate::fs::DirLock;
+use crate::lineage::Lineage;
+use crate::manifest::Manifest;
+use crate::times::Times;
+use crate::versionstamp::{epoch_of, version_of};
+use crate::view::{Marks, View};
+use crate::wal::{self, Segment};
+use crate::{
+    ContentHash, Env, Error, LineageId, Options, Record, Result, Snapshot, Versionstamp, WriteBatch,
+};
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, RwLock};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+
+pub use open::Recovery;
+pub use statistics::Statistics;
+pub use tables::{Checkpoint, Progress};
 
 /// Where the log stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Applied {
-    /** last record's version; 0 at start */
+    /// Version of the last record; 0 at the start of history.
     pub version: u64,
-    /** its term */
+    /// Its term.
     pub term: u64,
-    /** its clock */
+    /// The replicated clock there, Unix milliseconds.
     pub time_ms: u64,
-    /** content hash after it */
+    /// Content hash after it.
     pub hash: ContentHash,
-    /** stamp of the last commit; ZERO at start */
+    /// Stamp of the last commit; zero at the start of history.
     pub stamp: Versionstamp,
 }
 
-/// What open found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recovery {
-    /** created new */
-    pub created: bool,
-    /** records replayed from WAL */
-    pub records: u64,
-    /** bytes of a torn tail that were dropped, with file and offset */
-    pub torn: Option<(std::path::PathBuf, u64, u64)>,
+impl Applied {
+    /// Before the first record.
+    pub const START: Applied =
+        Applied { version: 0, term: 0, time_ms: 0, hash: ContentHash::EMPTY, stamp: Versionstamp::ZERO };
+
+    /// Where the log stands after `record`.
+    #[must_use]
+    pub fn after(&self, record: &Record) -> Applied {
+        Applied {
+            version: record.version,
+            term: record.term,
+            time_ms: record.time_ms,
+            hash: record.hash,
+            stamp: record.commits().last().map_or(self.stamp, |(stamp, _)| stamp),
+        }
+    }
 }
 
-/// What one maintenance step did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /** call again at once */
-    Worked,
-    /** nothing to do now */
-    Idle,
+/// A log-structured store with versionstamped MVCC in one directory. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    core: Arc<Core>,
 }
 
-/// A durable self-contained copy: `dir/manifest` and `dir/tables/<digest>.tbl` (hard links).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checkpoint {
-    /** what it holds */
-    pub applied: Applied,
-    /** whose history */
-    pub lineage: Lineage,
-    /** table files: (file name `<64 hex of BLAKE3 of the file>.tbl`, bytes) */
-    pub tables: Vec<(String, u64)>,
+#[derive(Debug)]
+struct Core {
+    env: Env,
+    dir: PathBuf,
+    options: Options,
+    cache: Arc<Cache>,
+    view: ArcSwap<View>,
+    /// Held while the view is read, changed and stored.
+    view_change: Mutex<()>,
+    appender: Mutex<Appender>,
+    published: RwLock<Applied>,
+    unpublished: Mutex<VecDeque<Applied>>,
+    times: RwLock<Times>,
+    manifest: Mutex<Manifest>,
+    flush: Mutex<()>,
+    compaction: Mutex<()>,
+    commits: CommitQueue,
+    /// Segments with records above this version stay for the archive.
+    keep_after: Mutex<Option<u64>>,
+    /// The first failure of a write or sync.
+    stopped: OnceLock<String>,
+    /// Names the temporary files of tables.
+    next_file: AtomicU64,
+    disk: statistics::DiskSpace,
+    counters: statistics::Counters,
+    _lock: Box<dyn DirLock>,
 }
 
-/// Numbers that say why it is slow; all since open unless named otherwise.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Statistics {
-    /** records */
-    pub records: u64,
-    /** commits */
-    pub commits: u64,
-    /** WAL bytes */
-    pub wal_bytes: u64,
-    /** syncs */
-    pub syncs: u64,
-    /** flushes */
-    pub flushes: u64,
-    /** compactions */
-    pub compactions: u64,
-    /** bytes written by flush */
-    pub flushed_bytes: u64,
-    /** bytes written by compaction */
-    pub compacted_bytes: u64,
-    /** now */
-    pub memtable_bytes: u64,
-    /** now */
-    pub table_bytes: u64,
-    /** tables per level, now */
-    pub tables: Vec<u64>,
-    /** block cache hits */
-    pub cache_hits: u64,
-    /** misses */
-    pub cache_misses: u64,
-    /** free disk now */
-    pub disk_available_bytes: u64,
-    /** sealed segments kept, now */
-    pub segments: u64,
+/// What an append changes, in log order.
+#[derive(Debug)]
+struct Appender {
+    log: wal::Log,
+    applied: Applied,
+    marks: Marks,
+    lineage: Lineage,
 }
 
 impl Engine {
-    /// Opens or creates. A fresh directory gets a new lineage of epoch 0 without parent.
-    pub fn open(_env: Env, _dir: &Path, _options: Options) -> Result<(Engine, Recovery)> {
-        todo!()
+    /// Opens the engine in `dir`, creating it when the directory is empty or absent.
+    ///
+    /// A new engine starts a lineage of epoch 0. An existing one is recovered: the log is replayed, and a
+    /// tail that was never durable is cut.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InUse`] when it is open elsewhere; [`Error::Damaged`] or [`Error::Missing`] when durable bytes are
+    /// not intact; [`Error::Option`]; [`Error::Io`].
+    pub fn open(env: Env, dir: &Path, options: Options) -> Result<(Engine, Recovery)> {
+        let (core, recovery) = open::open(env, dir, options)?;
+        Ok((Engine { core: Arc::new(core) }, recovery))
     }
-    /// Syncs and seals the log, stops; later calls fail with Stopped.
+
+    /// Makes everything durable and takes no more writes. Reads go on.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails.
     pub fn close(&self) -> Result<()> {
-        todo!()
+        self.core.close()
     }
-    /// Newest appended record.
+
+    /// Where the log stands, published or not.
     pub fn applied(&self) -> Applied {
-        todo!()
+        self.core.appender.lock().applied
     }
-    /// Current lineage.
+
+    /// Where readers stand.
+    pub fn published(&self) -> Applied {
+        *self.core.published.read()
+    }
+
+    /// The history that is being written.
     pub fn lineage(&self) -> Lineage {
-        todo!()
+        self.core.appender.lock().lineage
     }
-    /// Durably opens a child lineage (epoch + 1, parent = current at applied stamp) with this id.
-    pub fn begin_lineage(&self, _id: LineageId) -> Result<Lineage> {
-        todo!()
+
+    /// Durably starts a child of the current lineage: epoch one above, parent at the last commit.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`], or when the disk fails, which stops the engine.
+    pub fn begin_lineage(&self, id: LineageId) -> Result<Lineage> {
+        self.core.begin_lineage(id)
     }
-    /// Version for the next log entry on a single node: applied + 1, or (epoch, 1) at the start of a lineage.
+
+    /// The version of the next record on a single node, where every record has the index after the last.
     pub fn next_version(&self) -> u64 {
-        todo!()
+        let appender = self.core.appender.lock();
+        let (applied, epoch) = (appender.applied.version, appender.lineage.epoch);
+        if applied == 0 || epoch_of(applied) < epoch { version_of(epoch, 1) } else { applied + 1 }
     }
-    /// Newest value of a mark.
-    pub fn mark(&self, _name: &[u8]) -> Option<Vec<u8>> {
-        todo!()
+
+    /// The newest value of a mark, published or not.
+    pub fn mark(&self, name: &[u8]) -> Option<Vec<u8>> {
+        self.core.appender.lock().marks.get(name).cloned()
     }
-    /// Writes one WAL record (not synced) and its entries to the memtable; not visible to `snapshot` until `publish`.
-    /// Applies back-pressure. Record.version must be above applied, time_ms must not fall; record.hash is checked by debug_assert.
-    /// DiskFull changes nothing.
-    pub fn append(&self, _record: &Record) -> Result<()> {
-        todo!()
+
+    /// Writes a record to the log and the memtable. It is not durable before a [`sync`](Self::sync), and
+    /// not read by [`snapshot`](Self::snapshot) before [`publish`](Self::publish).
+    ///
+    /// Flushes or compacts first when too much waits for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfOrder`] when it does not follow the record before; [`Error::DiskFull`]: both change nothing.
+    /// [`Error::Stopped`] after an earlier failure; [`Error::Io`], which stops the engine.
+    pub fn append(&self, record: &Record) -> Result<()> {
+        self.core.append(record)
     }
-    /// Makes everything appended before the call durable; returns the version. A failure stops the engine for good.
+
+    /// Makes everything durable that was appended before the call; returns the last version that is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`] after an earlier failure; [`Error::Io`], which stops the engine: what is durable
+    /// is unknown then.
     pub fn sync(&self) -> Result<u64> {
-        todo!()
+        self.core.sync()
     }
-    /// Makes records up to version visible to `snapshot`.
-    pub fn publish(&self, _version: u64) {
-        todo!()
+
+    /// Lets readers see the records up to `version`.
+    pub fn publish(&self, version: u64) {
+        self.core.publish(version);
     }
-    /// Embedded use: group commit. Stamps, appends, syncs, publishes. Many threads share one sync.
-    pub fn commit(&self, _batch: WriteBatch) -> Result<Versionstamp> {
-        todo!()
+
+    /// Commits a batch durably, together with what other threads commit at the same time: one record, one sync.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DiskFull`], which changes nothing; [`Error::Stopped`] when the engine stopped before or during
+    /// it: whether the batch is durable shows when the engine is opened again.
+    pub fn commit(&self, batch: WriteBatch) -> Result<Versionstamp> {
+        self.core.commits.commit(batch, |batches| self.core.commit_group(batches))
     }
-    /// Everything appended, visible or not (for apply).
+
+    /// Everything appended, published or not, at the clock of the last record: what apply reads.
     pub fn newest(&self) -> Snapshot {
-        todo!()
+        self.core.newest()
     }
-    /// Newest published stamp, at the time of its record.
+
+    /// Everything published, at the clock of the last published record.
     pub fn snapshot(&self) -> Snapshot {
-        todo!()
+        self.core.snapshot()
     }
-    /// At any stamp from the horizon to the newest published; reads expiry at that stamp's own time.
-    pub fn snapshot_at(&self, _at: Versionstamp) -> Result<Snapshot> {
-        todo!()
+
+    /// The data as of `at`, from the horizon to the newest published stamp, at the clock of that stamp.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BelowHorizon`] or [`Error::AboveNewest`], with the bound.
+    pub fn snapshot_at(&self, at: Versionstamp) -> Result<Snapshot> {
+        self.core.snapshot_at(at)
     }
-    /// Oldest readable stamp.
+
+    /// The oldest stamp that can be read.
     pub fn horizon(&self) -> Versionstamp {
-        todo!()
+        self.core.view.load().horizon.stamp
     }
-    /// One bounded step of flush, compaction, sealing, clean-up. A loop in background.rs calls it.
+
+    /// The replicated clock at a version, Unix milliseconds; `None` below the horizon.
+    pub fn time_at(&self, version: u64) -> Option<u64> {
+        self.core.times.read().at(version)
+    }
+
+    /// One bounded step of everything but compaction: seals by age, flushes, removes what is not needed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`], or when the disk fails, which stops the engine. A full disk is not an error: the
+    /// step is tried again at the next call.
     pub fn maintain(&self) -> Result<Progress> {
-        todo!()
+        self.core.maintain()
     }
+
+    /// One compaction of bounded size, if one is due.
+    ///
+    /// # Errors
+    ///
+    /// As [`maintain`](Self::maintain).
+    pub fn compact(&self) -> Result<Progress> {
+        self.core.compact()
+    }
+
+    /// Writes the memtable to a table now.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
+    pub fn flush(&self) -> Result<()> {
+        self.core.flush_all().map(drop)
+    }
+
     /// Seals the active segment now if it holds records.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
     pub fn seal_segment(&self) -> Result<()> {
-        todo!()
+        self.core.seal_segment()
     }
+
     /// Sealed segments still on disk, oldest first.
     pub fn sealed_segments(&self) -> Vec<Segment> {
-        todo!()
+        self.core.appender.lock().log.sealed().to_vec()
     }
-    /// The engine deletes no segment with records above this version, flushed or not; None = keep none for the archive.
-    pub fn keep_segments_after(&self, _version: Option<u64>) {
-        todo!()
+
+    /// Keeps every segment that holds a record above `version`, flushed or not; `None` keeps none.
+    pub fn keep_segments_after(&self, version: Option<u64>) {
+        *self.core.keep_after.lock() = version;
     }
-    /// Flushes, then hard-links tables and writes a manifest into `to` (must not exist or be empty). Opens alone with Engine::open.
-    pub fn checkpoint(&self, _to: &Path) -> Result<Checkpoint> {
-        todo!()
+
+    /// Makes a self-contained copy in `to`, which must be absent or empty: tables as hard links, and a
+    /// manifest. It holds every commit that was appended before the call, and opens with [`Engine::open`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotADataDirectory`] when `to` is not empty; as [`append`](Self::append).
+    pub fn checkpoint(&self, to: &Path) -> Result<Checkpoint> {
+        self.core.checkpoint(to)
     }
-    /// Numbers.
+
+    /// Reads every byte of every live table and checks it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] with file and offset, or when the disk fails.
+    pub fn verify(&self) -> Result<()> {
+        let view = self.core.view.load_full();
+        view.levels.tables().try_for_each(|(_, table)| table.verify())
+    }
+
+    /// Numbers that say what it does and why it is slow.
     pub fn statistics(&self) -> Statistics {
-        todo!()
+        self.core.statistics()
+    }
+
+    /// The directory it lives in.
+    pub fn dir(&self) -> &Path {
+        &self.core.dir
+    }
+
+    /// What it takes from outside.
+    pub fn env(&self) -> &Env {
+        &self.core.env
+    }
+
+    /// Why it takes no more writes; `None` while it does.
+    pub fn stopped(&self) -> Option<&str> {
+        self.core.stopped.get().map(String::as_str)
     }
 }
 
-/// Starts the maintenance thread (the only file that starts threads); stops when dropped.
-pub mod background {
-    use crate::*;
-    /** guard */
-    #[derive(Debug)]
-    pub struct Background {}
-    /** starts it */
-    pub fn start(_engine: &Engine) -> Background {
-        todo!()
+impl Core {
+    fn running(&self) -> Result<()> {
+        match self.stopped.get() {
+            Some(reason) => Err(Error::Stopped { reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes no more writes after `error`, unless it says that nothing was written.
+    fn stop_on(&self, error: Error) -> Error {
+        if !error.changed_nothing() {
+            let reason = match &error {
+                Error::Io { source, .. } => format!("{error}: {source}"),
+                other => other.to_string(),
+            };
+            if self.stopped.set(reason).is_ok() {
+                tracing::error!(error = &error as &dyn std::error::Error, "the engine stops");
+            }
+        }
+        error
+    }
+
+    /// Replaces the view by what `change` makes of it.
+    fn change_view(&self, change: impl FnOnce(&mut View)) {
+        let _changing = self.view_change.lock();
+        let mut view = View::clone(&self.view.load());
+        change(&mut view);
+        self.view.store(Arc::new(view));
+    }
+
+    fn newest(&self) -> Snapshot {
+        let appender = self.appender.lock();
+        let applied = appender.applied;
+        Snapshot::new(self.view.load_full(), Versionstamp::last_of(applied.version), applied.time_ms)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        loop {
+            let published = *self.published.read();
+            let at = Versionstamp::last_of(published.version);
+            let view = self.view.load_full();
+            // A compaction that ran in between may have dropped what this older stamp reads.
+            if view.horizon.stamp <= at {
+                return Snapshot::new(view, at, published.time_ms);
+            }
+        }
+    }
+
+    fn snapshot_at(&self, at: Versionstamp) -> Result<Snapshot> {
+        let newest = Versionstamp::last_of(self.published.read().version);
+        if at > newest {
+            return Err(Error::AboveNewest { stamp: at, newest });
+        }
+        let view = self.view.load_full();
+        if at < view.horizon.stamp {
+            return Err(Error::BelowHorizon { stamp: at, horizon: view.horizon.stamp });
+        }
+        let time_ms = self.times.read().at(at.version()).unwrap_or(view.horizon.time_ms);
+        Ok(Snapshot::new(view, at, time_ms))
     }
 }

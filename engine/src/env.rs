@@ -3,6 +3,8 @@
 //! The engine opens no file, reads no clock and draws no number except through these, so that a
 //! whole run can be repeated from a seed.
 
+pub mod sim;
+
 use crate::fs::Fs;
 use std::fmt;
 use std::sync::Arc;

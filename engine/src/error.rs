@@ -110,6 +110,22 @@ impl Error {
         move |source| Error::Io { action, path: path.to_path_buf(), source }
     }
 
+    /// Whether the disk had no room for it.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Error::DiskFull { .. } => true,
+            Error::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+
+    /// Whether it refused a write before any byte of it was written, so that the engine goes on.
+    pub(crate) fn changed_nothing(&self) -> bool {
+        let refused =
+            matches!(self, Error::Op(_) | Error::OutOfOrder { .. } | Error::NotADataDirectory { .. });
+        refused || self.is_disk_full()
+    }
+
     /// Says in which file, and from which byte of it, something malformed was decoded.
     pub fn damaged(path: &Path, start: u64) -> impl FnOnce(Malformed) -> Error {
         move |malformed| Error::Damaged {

@@ -1,41 +1,107 @@
-//! OUTLINE, being written elsewhere.
-use crate::*;
-/// A read handle pinned at a stamp: cheap to clone, sees nothing newer, holds its history.
+//! A read handle pinned at a stamp.
+//!
+//! - It sees every commit up to its stamp and none after, however long it lives.
+//! - It keeps the memtables and tables it reads from: hold it for a request, not for a day.
+
+use crate::entry::{Direction, KeyValue, Value};
+use crate::mvcc::{self, Visible};
+use crate::source::KeyRange;
+use crate::view::View;
+use crate::{Result, Versionstamp};
+use std::sync::Arc;
+
+/// The data as of one stamp and one time. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Snapshot {}
+pub struct Snapshot {
+    view: Arc<View>,
+    at: Versionstamp,
+    time_ms: u64,
+}
+
 impl Snapshot {
+    pub(crate) fn new(view: Arc<View>, at: Versionstamp, time_ms: u64) -> Self {
+        Self { view, at, time_ms }
+    }
+
     /// The stamp it reads at.
     pub fn stamp(&self) -> Versionstamp {
-        todo!()
+        self.at
     }
-    /// The replicated clock it reads at, Unix milliseconds: entries whose `expire_at_ms` is not above it are absent.
+
+    /// The time it reads at, Unix milliseconds: entries whose `expire_at_ms` is not above it are
+    /// absent.
     pub fn time_ms(&self) -> u64 {
-        todo!()
+        self.time_ms
     }
-    /// The same snapshot read at another time (a server reads the newest stamp at max(time of stamp, now)).
+
+    /// The same stamp read at another time. A server reads its newest stamp at the later of the
+    /// stamp's time and now.
     #[must_use]
-    pub fn at_time(self, _time_ms: u64) -> Snapshot {
-        todo!()
+    pub fn at_time(self, time_ms: u64) -> Snapshot {
+        Snapshot { time_ms, ..self }
     }
-    /// Value of a key; None when absent, deleted or expired.
-    pub fn get(&self, _key: &[u8]) -> Result<Option<Value>> {
-        todo!()
+
+    /// The value of `key`; `None` when it is absent, deleted or expired.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails or a table is damaged.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        let Some((stamp, version)) = self.view.get(key, self.at)? else {
+            return Ok(None);
+        };
+        Ok(mvcc::value(stamp, version, self.time_ms))
     }
-    /// The stamp of the key's value, without reading the value.
-    pub fn newest_stamp(&self, _key: &[u8]) -> Result<Option<Versionstamp>> {
-        todo!()
+
+    /// The stamp of the value of `key`, as a check needs it; `None` when the key is absent, deleted or
+    /// expired.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails or a table is damaged.
+    pub fn newest_stamp(&self, key: &[u8]) -> Result<Option<Versionstamp>> {
+        let found = self.view.get(key, self.at)?;
+        Ok(found.filter(|(_, version)| !version.is_absent_at(self.time_ms)).map(|(stamp, _)| stamp))
     }
-    /// Entries with start <= key < end, in the direction asked. Empty when start >= end.
-    pub fn range(&self, _start: &[u8], _end: &[u8], _direction: Direction) -> Result<Range> {
-        todo!()
+
+    /// The entries with `start <= key < end`, in the direction asked; none when `start >= end`.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails or a table is damaged.
+    pub fn range(&self, start: &[u8], end: &[u8], direction: Direction) -> Result<Range> {
+        Ok(self.scan(&KeyRange::new(start, end), direction))
+    }
+
+    /// All entries, in the direction asked.
+    ///
+    /// Nothing is read before the first entry is asked for.
+    pub fn all(&self, direction: Direction) -> Range {
+        self.scan(&KeyRange::all(), direction)
+    }
+
+    fn scan(&self, range: &KeyRange, direction: Direction) -> Range {
+        let visible = Visible::new(self.view.source(range, direction), direction, self.at, self.time_ms);
+        Range { visible, failed: false }
     }
 }
-/// Entries of a range
+
+/// The entries of a range. After an error it ends.
 #[derive(Debug)]
-pub struct Range {}
+pub struct Range {
+    visible: Visible,
+    failed: bool,
+}
+
 impl Iterator for Range {
     type Item = Result<KeyValue>;
+
     fn next(&mut self) -> Option<Result<KeyValue>> {
-        todo!()
+        if self.failed {
+            return None;
+        }
+        let next = self.visible.next();
+        self.failed = next.is_err();
+        next.transpose()
     }
 }

@@ -72,9 +72,7 @@ pub const fn version_of(epoch: u32, index: u64) -> u64 {
 
 /// The lineage epoch inside a version.
 pub const fn epoch_of(version: u64) -> u32 {
-    #[expect(clippy::cast_possible_truncation, reason = "20 bits are left after the shift")]
-    let epoch = (version >> INDEX_BITS) as u32;
-    epoch
+    (version >> INDEX_BITS) as u32
 }
 
 /// The log index inside a version.

@@ -1,34 +1,59 @@
-//! OUTLINE, being written elsewhere.
-use crate::*;
-use std::path::{Path, PathBuf};
-/// A sealed segment of the log.
+//! The write-ahead log: numbered segments of framed records.
+//!
+//! Directory: `wal/<number, 16 hex digits>.wal`. A segment is a [`crate::frame`] file whose frames are
+//! one header, records, and, once it is sealed, one seal.
+//!
+//! Invariants:
+//!
+//! - A segment has its name only once its header is durable, so a file without a good header
+//!   is damage.
+//! - The next segment exists before a segment is sealed with `continues`, so a missing last
+//!   segment shows.
+//! - Each segment starts where the one before ended: same version, same content hash.
+//! - Only [`recover`] cuts, only the last segment that holds records, only above its durable mark.
+
+pub(crate) mod header;
+mod reader;
+mod recover;
+mod writer;
+
+use crate::{ContentHash, LineageId};
+use std::path::PathBuf;
+
+pub use reader::Reader;
+pub(crate) use recover::{Recovered, recover};
+pub(crate) use writer::{Log, Sealing};
+
+pub(crate) const MAGIC: &[u8; 8] = b"CAIRNWAL";
+const SUFFIX: &str = ".wal";
+const SUFFIX_NEW: &str = ".wal.new";
+
+/// A sealed segment of the log, still on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
     /// Rises by one with each segment.
     pub number: u64,
     /// Its file.
     pub path: PathBuf,
+    /// The lineage its records belong to.
+    pub lineage: LineageId,
     /// Version of the last record before this segment; 0 at the start of history.
     pub base: u64,
+    /// Content hash before its first record.
+    pub hash_before: ContentHash,
     /// Version of the last record in it; `base` when it holds none.
     pub last: u64,
-    /// How many commits (write batches) it holds; 0 when only ticks and marks.
+    /// How many commits (write batches) it holds; 0 when it holds only ticks and marks.
     pub commits: u64,
+    /// Length of the file, in bytes.
+    pub bytes: u64,
 }
-/// Reads the records of a sealed segment in order.
-#[derive(Debug)]
-pub struct Reader {}
-impl Reader {
-    /// Opens a segment file and checks its header.
-    pub fn open(_fs: &dyn crate::fs::Fs, _path: &Path) -> Result<Reader> {
-        todo!()
-    }
-    /// Content hash before the first record of the segment.
-    pub fn hash_before(&self) -> ContentHash {
-        todo!()
-    }
-    /// The next record; None at the seal. Damage is an error with file and offset.
-    pub fn next_record(&mut self) -> Result<Option<Record>> {
-        todo!()
-    }
+
+fn file_name(number: u64) -> String {
+    format!("{number:016x}{SUFFIX}")
+}
+
+fn parse_file_name(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SUFFIX).filter(|digits| digits.len() == 16)?;
+    u64::from_str_radix(digits, 16).ok()
 }

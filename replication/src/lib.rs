@@ -11,7 +11,6 @@ pub mod apply;
 pub mod codec;
 pub mod command;
 pub mod number;
-pub mod operand;
 pub mod refusal;
 pub mod value;
 
@@ -21,6 +20,5 @@ mod testing;
 pub use apply::{Application, Outcome, State, apply, clock_ms};
 pub use command::{AtomicWrite, Check, Entry, Mutation, MutationKind, RequestId, Sum};
 pub use num_bigint::BigInt;
-pub use operand::u64_operand;
 pub use refusal::{Operation, Refusal};
 pub use value::{DEFAULT_DATABASE, DatabaseNumber, Encoding, StoredValue, engine_key, split_value};

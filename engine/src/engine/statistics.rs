@@ -1,0 +1,172 @@
+//! What the engine counts, and how much room the disk has left.
+
+use super::Core;
+use crate::fs::{Fs, Space};
+use crate::{Error, Record, Result};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Numbers of one engine; since it was opened unless marked "now". Sizes in bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Records appended.
+    pub records: u64,
+    /// Commits in them.
+    pub commits: u64,
+    /// Bytes appended to the log.
+    pub wal_bytes: u64,
+    /// Syncs of the log that were asked for.
+    pub syncs: u64,
+    /// Memtables flushed.
+    pub flushes: u64,
+    /// Compactions run.
+    pub compactions: u64,
+    /// Bytes that flushes wrote.
+    pub flushed_bytes: u64,
+    /// Bytes that compactions wrote.
+    pub compacted_bytes: u64,
+    /// Memory in memtables, now.
+    pub memtable_bytes: u64,
+    /// Bytes in live tables, now.
+    pub table_bytes: u64,
+    /// Live tables of each level, now.
+    pub tables: Vec<u64>,
+    /// Blocks found in the cache.
+    pub cache_hits: u64,
+    /// Blocks read from disk.
+    pub cache_misses: u64,
+    /// Free space on the disk, when last looked at.
+    pub disk_available_bytes: u64,
+    /// Whether writes are stopped because the disk is full.
+    pub disk_full: bool,
+    /// Sealed segments on disk, now.
+    pub segments: u64,
+    /// Bytes in them.
+    pub segment_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    records: AtomicU64,
+    commits: AtomicU64,
+    pub(super) syncs: AtomicU64,
+    flushes: AtomicU64,
+    compactions: AtomicU64,
+    flushed_bytes: AtomicU64,
+    compacted_bytes: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn appended(&self, record: &Record) {
+        self.records.fetch_add(1, Ordering::Relaxed);
+        self.commits.fetch_add(record.batches.len() as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn flushed(&self, bytes: u64) {
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        self.flushed_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn compacted(&self, bytes: u64) {
+        self.compactions.fetch_add(1, Ordering::Relaxed);
+        self.compacted_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Whether there is room for writes: they stop at a reserve, so that reads, flushes, compactions and
+/// the archive go on.
+#[derive(Debug)]
+pub(super) struct DiskSpace {
+    reserve: Option<u64>,
+    available: AtomicU64,
+    kept: AtomicU64,
+    full: AtomicBool,
+}
+
+/// The least that stays free by default, in bytes.
+const RESERVE_BYTES_MIN: u64 = 1 << 30;
+/// The part of the disk that stays free by default: one in this many bytes.
+const RESERVE_PART: u64 = 20;
+
+impl DiskSpace {
+    pub(super) fn new(reserve: Option<u64>) -> Self {
+        Self { reserve, available: AtomicU64::new(0), kept: AtomicU64::new(0), full: AtomicBool::new(false) }
+    }
+
+    /// Looks at the disk.
+    pub(super) fn refresh(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
+        let Space { available, total } = fs.space(dir).map_err(Error::io("look at the space of", dir))?;
+        let reserve = self.reserve.unwrap_or_else(|| RESERVE_BYTES_MIN.max(total / RESERVE_PART));
+        self.available.store(available, Ordering::Relaxed);
+        self.kept.store(reserve, Ordering::Relaxed);
+        let full = available < reserve;
+        if self.full.swap(full, Ordering::Relaxed) != full {
+            if full {
+                tracing::warn!(available, reserve, "writes stop: the disk is filled up to its reserve");
+            } else {
+                tracing::info!(available, reserve, "writes go on: the disk has room again");
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a write when there is no room.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.full.load(Ordering::Relaxed) { Err(self.error()) } else { Ok(()) }
+    }
+
+    /// Notes that the disk refused space before the reserve was seen to be reached.
+    pub(super) fn full(&self) -> Error {
+        self.full.store(true, Ordering::Relaxed);
+        self.error()
+    }
+
+    fn error(&self) -> Error {
+        Error::DiskFull {
+            available: self.available.load(Ordering::Relaxed),
+            reserve: self.kept.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn statistics(&self) -> Statistics {
+        let view = self.view.load();
+        let (wal_bytes, segments, segment_bytes) = {
+            let appender = self.appender.lock();
+            let sealed = appender.log.sealed();
+            let bytes = sealed.iter().map(|segment| segment.bytes).sum();
+            (appender.log.bytes_written(), sealed.len() as u64, bytes)
+        };
+        let memtables = view.sealed.iter().map(|sealed| sealed.memtable.bytes()).sum::<usize>();
+        let (cache_hits, cache_misses) = self.cache.hits_and_misses();
+        let mut tables = Vec::new();
+        let mut table_bytes = 0;
+        for (level, table) in view.levels.tables() {
+            let level = usize::from(level);
+            tables.resize(tables.len().max(level + 1), 0);
+            tables[level] += 1;
+            table_bytes += table.meta().bytes;
+        }
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Statistics {
+            records: of(&self.counters.records),
+            commits: of(&self.counters.commits),
+            wal_bytes,
+            syncs: of(&self.counters.syncs),
+            flushes: of(&self.counters.flushes),
+            compactions: of(&self.counters.compactions),
+            flushed_bytes: of(&self.counters.flushed_bytes),
+            compacted_bytes: of(&self.counters.compacted_bytes),
+            memtable_bytes: (memtables + view.active.bytes()) as u64,
+            table_bytes,
+            tables,
+            cache_hits,
+            cache_misses,
+            disk_available_bytes: of(&self.disk.available),
+            disk_full: self.disk.full.load(Ordering::Relaxed),
+            segments,
+            segment_bytes,
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! One step of the manifest's history, and its bytes.
+//!
+//! A group is its edits, one after the other: tag u8, length varint, body. Integers
+//! little-endian, `varint` as in [`crate::codec`].
+//!
+//! | tag | edit | body |
+//! |---|---|---|
+//! | 1 | lineage | id 16, epoch u32, parent u8 (0 or 1), then parent id 16 and stamp 10 |
+//! | 2 | add table | level u8, table meta |
+//! | 3 | remove table | digest 32 |
+//! | 4 | flushed | version u64, term u64, time_ms u64, hash 32, stamp 10 |
+//! | 5 | mark | as in [`crate::record`]; an empty value removes it |
+//! | 6 | times | count varint, then each: version and time_ms as varints, the second and later as differences |
+//! | 7 | horizon | stamp 10, time_ms u64 |
+//! | 8 | boot | number of the WAL segment that this boot started, u64 |
+
+use crate::codec::{Decoder, Malformed, put_varint};
+use crate::compaction::Horizon;
+use crate::engine::Applied;
+use crate::record::Mark;
+use crate::table;
+use crate::times::Point;
+use crate::{ContentHash, Lineage, LineageId, Versionstamp};
+
+const LINEAGE: u8 = 1;
+const ADD_TABLE: u8 = 2;
+const REMOVE_TABLE: u8 = 3;
+const FLUSHED: u8 = 4;
+const MARK: u8 = 5;
+const TIMES: u8 = 6;
+const HORIZON: u8 = 7;
+const BOOT: u8 = 8;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Edit {
+    Lineage(Lineage),
+    AddTable { level: u8, meta: table::Meta },
+    RemoveTable { digest: table::TableDigest },
+    Flushed(Applied),
+    Mark(Mark),
+    Times(Vec<Point>),
+    Horizon(Horizon),
+    Boot { first_segment: u64 },
+}
+
+/// Appends a group to `out`.
+pub(crate) fn encode(edits: &[Edit], out: &mut Vec<u8>) {
+    let mut body = Vec::new();
+    for edit in edits {
+        body.clear();
+        out.push(edit.encode_body(&mut body));
+        put_varint(out, body.len() as u64);
+        out.extend_from_slice(&body);
+    }
+}
+
+/// Reads a group.
+///
+/// # Errors
+///
+/// When the bytes are not a whole number of well-formed edits.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Edit>, Malformed> {
+    let mut rest = Decoder::new(bytes);
+    let mut edits = Vec::new();
+    while !rest.is_empty() {
+        let tag = rest.u8("tag of an edit")?;
+        let len = rest.varint("length of an edit")?;
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let start = rest.offset();
+        let mut body = Decoder::new(rest.take(len, "body of an edit")?);
+        let edit = Edit::decode_body(tag, &mut body).and_then(|edit| body.finish().map(|()| edit));
+        edits.push(edit.map_err(|inner| Malformed { offset: start + inner.offset, ..inner })?);
+    }
+    Ok(edits)
+}
+
+impl Edit {
+    fn encode_body(&self, out: &mut Vec<u8>) -> u8 {
+        match self {
+            Edit::Lineage(lineage) => {
+                out.extend_from_slice(&lineage.id.0);
+                out.extend_from_slice(&lineage.epoch.to_le_bytes());
+                out.push(u8::from(lineage.parent.is_some()));
+                if let Some((id, stamp)) = lineage.parent {
+                    out.extend_from_slice(&id.0);
+                    out.extend_from_slice(stamp.as_bytes());
+                }
+                LINEAGE
+            }
+            Edit::AddTable { level, meta } => {
+                out.push(*level);
+                meta.encode(out);
+                ADD_TABLE
+            }
+            Edit::RemoveTable { digest } => {
+                out.extend_from_slice(&digest.0);
+                REMOVE_TABLE
+            }
+            Edit::Flushed(applied) => {
+                for number in [applied.version, applied.term, applied.time_ms] {
+                    out.extend_from_slice(&number.to_le_bytes());
+                }
+                out.extend_from_slice(applied.hash.as_bytes());
+                out.extend_from_slice(applied.stamp.as_bytes());
+                FLUSHED
+            }
+            Edit::Mark(mark) => {
+                mark.encode(out);
+                MARK
+            }
+            Edit::Times(points) => {
+                encode_times(points, out);
+                TIMES
+            }
+            Edit::Horizon(horizon) => {
+                out.extend_from_slice(horizon.stamp.as_bytes());
+                out.extend_from_slice(&horizon.time_ms.to_le_bytes());
+                HORIZON
+            }
+            Edit::Boot { first_segment } => {
+                out.extend_from_slice(&first_segment.to_le_bytes());
+                BOOT
+            }
+        }
+    }
+
+    fn decode_body(tag: u8, body: &mut Decoder<'_>) -> Result<Edit, Malformed> {
+        Ok(match tag {
+            LINEAGE => Edit::Lineage(decode_lineage(body)?),
+            ADD_TABLE => Edit::AddTable { level: body.u8("level")?, meta: table::Meta::decode(body)? },
+            REMOVE_TABLE => Edit::RemoveTable { digest: table::TableDigest(body.array("table digest")?) },
+            FLUSHED => Edit::Flushed(Applied {
+                version: body.u64("version")?,
+                term: body.u64("term")?,
+                time_ms: body.u64("time_ms")?,
+                hash: ContentHash::from_bytes(body.array("content hash")?),
+                stamp: Versionstamp::from_bytes(body.array("versionstamp")?),
+            }),
+            MARK => Edit::Mark(Mark::decode(body)?),
+            TIMES => Edit::Times(decode_times(body)?),
+            HORIZON => Edit::Horizon(Horizon {
+                stamp: Versionstamp::from_bytes(body.array("versionstamp")?),
+                time_ms: body.u64("time_ms")?,
+            }),
+            BOOT => Edit::Boot { first_segment: body.u64("segment number")? },
+            _ => return Err(Malformed { offset: 0, expected: "a tag from 1 to 8" }),
+        })
+    }
+}
+
+fn decode_lineage(body: &mut Decoder<'_>) -> Result<Lineage, Malformed> {
+    let id = LineageId(body.array("lineage id")?);
+    let epoch = body.u32("lineage epoch")?;
+    body.ensure(epoch <= crate::versionstamp::EPOCH_MAX, "a lineage epoch of 20 bits")?;
+    let parent = match body.u8("whether there is a parent")? {
+        0 => None,
+        1 => {
+            let id = LineageId(body.array("parent id")?);
+            Some((id, Versionstamp::from_bytes(body.array("parent stamp")?)))
+        }
+        _ => return Err(body.malformed("0 or 1 for whether there is a parent")),
+    };
+    Ok(Lineage { id, epoch, parent })
+}
+
+fn encode_times(points: &[Point], out: &mut Vec<u8>) {
+    put_varint(out, points.len() as u64);
+    let mut before = Point { version: 0, time_ms: 0 };
+    for point in points {
+        put_varint(out, point.version - before.version);
+        put_varint(out, point.time_ms - before.time_ms);
+        before = *point;
+    }
+}
+
+fn decode_times(body: &mut Decoder<'_>) -> Result<Vec<Point>, Malformed> {
+    let count = body.varint("number of times")?;
+    body.ensure(count <= body.remaining() as u64, "as many times as there are bytes for")?;
+    let mut points = Vec::new();
+    let mut before = Point { version: 0, time_ms: 0 };
+    for at in 0..count {
+        let version = before.version.checked_add(body.varint("version")?);
+        let time_ms = before.time_ms.checked_add(body.varint("time_ms")?);
+        let (Some(version), Some(time_ms)) = (version, time_ms) else {
+            return Err(body.malformed("versions and times of 64 bits"));
+        };
+        let rises = at == 0 || (version > before.version && time_ms > before.time_ms);
+        body.ensure(rises, "rising versions and times")?;
+        before = Point { version, time_ms };
+        points.push(before);
+    }
+    Ok(points)
+}

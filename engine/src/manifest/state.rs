@@ -1,0 +1,115 @@
+//! What a manifest says once all of its edits are applied.
+
+use super::edit::Edit;
+use crate::compaction::Horizon;
+use crate::engine::Applied;
+use crate::levels::LEVEL_MAX;
+use crate::record::Mark;
+use crate::table;
+use crate::times::Times;
+use crate::{Lineage, LineageId, Versionstamp};
+use std::collections::BTreeMap;
+
+/// The state of an engine's tables, as its manifest has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) lineage: Lineage,
+    /// The end of what the tables hold; replay starts above it.
+    pub(crate) flushed: Applied,
+    /// Level and meta; within level 0 oldest first.
+    pub(crate) tables: Vec<(u8, table::Meta)>,
+    /// Marks as of `flushed`.
+    pub(crate) marks: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Clock up to `flushed`.
+    pub(crate) times: Times,
+    /// What compactions may have dropped lies below it.
+    pub(crate) horizon: Horizon,
+    /// WAL segment that the last boot started; 0 before any.
+    pub(crate) first_segment: u64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            lineage: Lineage { id: LineageId([0; 16]), epoch: 0, parent: None },
+            flushed: Applied::START,
+            tables: Vec::new(),
+            marks: BTreeMap::new(),
+            times: Times::default(),
+            horizon: Horizon { stamp: Versionstamp::ZERO, time_ms: 0 },
+            first_segment: 0,
+        }
+    }
+}
+
+impl State {
+    /// Applies one edit.
+    ///
+    /// # Errors
+    ///
+    /// What the edit lacks in this state; the state is unchanged then.
+    pub(crate) fn apply(&mut self, edit: Edit) -> Result<(), &'static str> {
+        match edit {
+            Edit::Lineage(lineage) => self.lineage = lineage,
+            Edit::AddTable { level, meta } => {
+                if level > LEVEL_MAX {
+                    return Err("a level from 0 to 6");
+                }
+                if self.position(&meta.digest).is_some() {
+                    return Err("a table that is not live yet");
+                }
+                self.tables.push((level, meta));
+            }
+            Edit::RemoveTable { digest } => {
+                let at = self.position(&digest).ok_or("a table that is live")?;
+                self.tables.remove(at);
+            }
+            Edit::Flushed(applied) => self.flushed = applied,
+            Edit::Mark(Mark { name, value }) => set_mark(&mut self.marks, name, value),
+            Edit::Times(points) => {
+                for point in points {
+                    let rises = self.times.after(point.version.saturating_sub(1)).is_empty()
+                        && self.times.at(point.version).is_none_or(|time_ms| time_ms <= point.time_ms);
+                    if !rises {
+                        return Err("rising versions and times");
+                    }
+                    self.times.push(point);
+                }
+            }
+            Edit::Horizon(horizon) => self.horizon = horizon,
+            Edit::Boot { first_segment } => self.first_segment = first_segment,
+        }
+        Ok(())
+    }
+
+    fn position(&self, digest: &table::TableDigest) -> Option<usize> {
+        self.tables.iter().position(|(_, meta)| meta.digest == *digest)
+    }
+
+    /// The edits that make this state out of the default one.
+    pub(crate) fn as_edits(&self) -> Vec<Edit> {
+        let tables =
+            self.tables.iter().map(|(level, meta)| Edit::AddTable { level: *level, meta: meta.clone() });
+        let marks = self
+            .marks
+            .iter()
+            .map(|(name, value)| Edit::Mark(Mark { name: name.clone(), value: value.clone() }));
+        let fixed = [
+            Edit::Lineage(self.lineage),
+            Edit::Flushed(self.flushed),
+            Edit::Times(self.times.after(0).to_vec()),
+            Edit::Horizon(self.horizon),
+            Edit::Boot { first_segment: self.first_segment },
+        ];
+        fixed.into_iter().chain(tables).chain(marks).collect()
+    }
+}
+
+/// Sets a mark; an empty value removes it.
+pub(crate) fn set_mark(marks: &mut BTreeMap<Vec<u8>, Vec<u8>>, name: Vec<u8>, value: Vec<u8>) {
+    if value.is_empty() {
+        marks.remove(&name);
+    } else {
+        marks.insert(name, value);
+    }
+}

@@ -1,0 +1,242 @@
+//! Threads, time and copies: group commit, the horizon, checkpoints, sealed segments.
+
+use crate::TestResult;
+use crate::support::{Model, check, rows, small};
+use engine::env::sim;
+use engine::{Direction, Engine, Env, Error, Options, Progress, Versionstamp, WriteBatch, background, wal};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const DIR: &str = "/data";
+
+fn put(engine: &Engine, key: &[u8], value: &[u8]) -> engine::Result<Versionstamp> {
+    let mut batch = WriteBatch::new();
+    batch.put(key, value, None)?;
+    engine.commit(batch)
+}
+
+#[test]
+fn threads_share_syncs_and_each_gets_its_own_rising_stamps() -> TestResult {
+    const THREADS: u32 = 16;
+    const COMMITS: u32 = 50;
+    let dir = tempfile::tempdir()?;
+    let (engine, _) = Engine::open(Env::real(), dir.path(), small())?;
+    let background = background::start(&engine);
+    let write = |thread: u32| -> engine::Result<Vec<(Vec<u8>, Versionstamp)>> {
+        let commit = |n: u32| {
+            let key = [thread.to_be_bytes(), n.to_be_bytes()].concat();
+            put(&engine, &key, &n.to_le_bytes()).map(|stamp| (key, stamp))
+        };
+        (0..COMMITS).map(commit).collect()
+    };
+    let mut acknowledged = BTreeMap::new();
+    std::thread::scope(|scope| -> TestResult {
+        let threads: Vec<_> = (0..THREADS).map(|thread| scope.spawn(move || write(thread))).collect();
+        for thread in threads {
+            let stamps = thread.join().map_err(|_panic| "a writer panicked")??;
+            assert!(stamps.is_sorted_by(|a, b| a.1 < b.1), "a thread's own stamps rise");
+            acknowledged.extend(stamps);
+        }
+        Ok(())
+    })?;
+    let distinct: std::collections::BTreeSet<_> = acknowledged.values().collect();
+    assert_eq!(distinct.len(), (THREADS * COMMITS) as usize);
+    assert!(engine.statistics().records <= engine.statistics().commits);
+    drop(background);
+    drop(engine);
+    let (engine, _) = Engine::open(Env::real(), dir.path(), small())?;
+    let found = rows(&engine.snapshot(), Direction::Forward)?;
+    let found: BTreeMap<_, _> = found.into_iter().map(|(key, _, stamp, _)| (key, stamp)).collect();
+    assert_eq!(found, acknowledged);
+    Ok(())
+}
+
+#[test]
+fn what_no_stamp_above_the_horizon_reads_is_dropped_and_its_space_comes_back() -> TestResult {
+    let (env, _disk, clock) = sim::env(1);
+    let options = Options { history_ms: 10_000, ..small() };
+    let (engine, _) = Engine::open(env, Path::new(DIR), options)?;
+    let mut first = None;
+    for n in 0..2_000u32 {
+        let stamp = put(&engine, &(n % 20).to_be_bytes(), &[1; 64])?;
+        first.get_or_insert(stamp);
+        clock.advance(100);
+        engine.maintain()?;
+        while engine.compact()? == Progress::Worked {}
+    }
+    engine.flush()?;
+    while engine.compact()? == Progress::Worked {}
+    let live = engine.statistics().table_bytes;
+    let written = 2_000 * 64;
+    assert!(live < written / 3, "{live} bytes are kept of {written}; the window holds a twentieth");
+    let first = first.ok_or("a first stamp")?;
+    assert!(matches!(engine.snapshot_at(first), Err(Error::BelowHorizon { .. })));
+    let newest = engine.applied().stamp;
+    engine.snapshot_at(newest)?;
+    let after = Versionstamp::new(newest.version() + 1, 0);
+    assert!(matches!(engine.snapshot_at(after), Err(Error::AboveNewest { .. })));
+    Ok(())
+}
+
+#[test]
+fn a_snapshot_reads_the_same_through_flushes_and_compactions() -> TestResult {
+    let (env, _disk, clock) = sim::env(1);
+    let (engine, _) = Engine::open(env, Path::new(DIR), Options { history_ms: 0, ..small() })?;
+    for n in 0..40u32 {
+        put(&engine, &n.to_be_bytes(), b"old")?;
+    }
+    let snapshot = engine.snapshot();
+    let before = rows(&snapshot, Direction::Forward)?;
+    for round in 0..10 {
+        for n in 0..40u32 {
+            put(&engine, &n.to_be_bytes(), &[round; 50])?;
+        }
+        clock.advance(5_000);
+        engine.flush()?;
+        while engine.compact()? == Progress::Worked {}
+    }
+    assert_eq!(rows(&snapshot, Direction::Forward)?, before);
+    assert_eq!(rows(&snapshot, Direction::Reverse)?, before);
+    Ok(())
+}
+
+#[test]
+fn an_unpublished_record_is_read_by_newest_alone() -> TestResult {
+    let (env, _disk, _clock) = sim::env(1);
+    let (engine, _) = Engine::open(env, Path::new(DIR), small())?;
+    let mut batch = WriteBatch::new();
+    batch.put(b"k", b"v", None)?;
+    let mut record = engine::Record {
+        version: engine.next_version(),
+        term: 0,
+        time_ms: 5,
+        hash: engine.applied().hash,
+        batches: vec![(3, batch)],
+        marks: Vec::new(),
+    };
+    record.hash = record.hash_after(record.hash);
+    engine.append(&record)?;
+    assert!(engine.newest().get(b"k")?.is_some() && engine.snapshot().get(b"k")?.is_none());
+    assert_eq!(engine.sync()?, record.version);
+    assert!(engine.snapshot().get(b"k")?.is_none());
+    engine.publish(record.version);
+    assert_eq!(engine.snapshot().newest_stamp(b"k")?, Some(Versionstamp::new(record.version, 3)));
+    assert!(matches!(engine.append(&record), Err(Error::OutOfOrder { .. })));
+    Ok(())
+}
+
+#[test]
+fn a_checkpoint_under_load_opens_alone_and_is_a_prefix() -> TestResult {
+    let dir = tempfile::tempdir()?;
+    let (engine, _) = Engine::open(Env::real(), &dir.path().join("db"), small())?;
+    let background = background::start(&engine);
+    let to = dir.path().join("checkpoint");
+    let checkpoint = std::thread::scope(|scope| -> Result<_, Box<dyn std::error::Error>> {
+        let writer = scope.spawn(|| -> engine::Result<()> {
+            // One commit writes both halves: a checkpoint that holds one of them holds half a commit.
+            for n in 0..600u32 {
+                let mut batch = WriteBatch::new();
+                batch.put(b"left", &n.to_be_bytes(), None)?;
+                batch.put(b"right", &n.to_be_bytes(), None)?;
+                batch.put(&n.to_be_bytes(), b"", None)?;
+                engine.commit(batch)?;
+            }
+            Ok(())
+        });
+        let checkpoint = engine.checkpoint(&to)?;
+        writer.join().map_err(|_panic| "the writer panicked")??;
+        Ok(checkpoint)
+    })?;
+    let again = engine.checkpoint(&to).err().ok_or("a checkpoint needs an empty directory")?;
+    assert!(again.to_string().contains("empty directory"), "{again}");
+    drop((background, engine));
+    let (copy, recovery) = Engine::open(Env::real(), &to, small())?;
+    assert_eq!((recovery.created, recovery.records), (false, 0));
+    assert_eq!(copy.applied(), checkpoint.applied);
+    let snapshot = copy.snapshot();
+    let left = snapshot.get(b"left")?.map(|value| value.bytes);
+    assert_eq!(left, snapshot.get(b"right")?.map(|value| value.bytes));
+    let count = rows(&snapshot, Direction::Forward)?.len();
+    let expected = left.map_or(0, |n| u32::from_be_bytes([n[0], n[1], n[2], n[3]]) as usize + 3);
+    assert_eq!(count, expected);
+    Ok(copy.verify()?)
+}
+
+#[test]
+fn sealed_segments_hold_every_commit_in_order_and_are_kept_for_the_archive() -> TestResult {
+    let (env, _disk, clock) = sim::env(1);
+    let (engine, _) = Engine::open(env.clone(), Path::new(DIR), small())?;
+    engine.keep_segments_after(Some(0));
+    let mut model = Model::default();
+    for n in 0..200u32 {
+        let mut batch = WriteBatch::new();
+        batch.put(&(n % 7).to_be_bytes(), &[3; 40], None)?;
+        let stamp = engine.commit(batch.clone())?;
+        model.commit(stamp, engine.applied().time_ms, &batch);
+        clock.advance(37);
+        engine.maintain()?;
+    }
+    engine.flush()?;
+    clock.advance(1_000);
+    engine.maintain()?;
+    let segments = engine.sealed_segments();
+    assert!(segments.len() > 3, "sealed by size and by age: {}", segments.len());
+    let (mut stamps, mut hash, mut version) = (Vec::new(), engine::ContentHash::EMPTY, 0);
+    for segment in &segments {
+        assert_eq!((segment.base, segment.hash_before), (version, hash));
+        let mut reader = wal::Reader::open(&*env.fs, &segment.path)?;
+        while let Some(record) = reader.next_record()? {
+            hash = record.hash_after(hash);
+            assert_eq!(record.hash, hash);
+            stamps.extend(record.commits().map(|(stamp, _)| (stamp, record.time_ms)));
+            version = record.version;
+        }
+    }
+    assert_eq!(stamps, model.commits);
+    check(&engine.snapshot(), &model)?;
+    let shipped = segments[1].last;
+    engine.keep_segments_after(Some(shipped));
+    engine.maintain()?;
+    assert_eq!(engine.sealed_segments().first().map(|segment| segment.base), Some(shipped));
+    engine.keep_segments_after(None);
+    engine.maintain()?;
+    assert!(engine.sealed_segments().is_empty(), "all of it is in tables");
+    Ok(())
+}
+
+#[test]
+fn marks_survive_flushes_and_reopening_and_change_no_data() -> TestResult {
+    let (env, _disk, _clock) = sim::env(1);
+    let open = || Engine::open(env.clone(), Path::new(DIR), small()).map(|(engine, _)| engine);
+    let mut engine = open()?;
+    let hash = engine.applied().hash;
+    let set = |engine: &Engine, name: &str, value: &str| {
+        let mark = engine::Mark { name: name.into(), value: value.into() };
+        let applied = engine.applied();
+        engine.append(&engine::Record {
+            version: engine.next_version(),
+            term: 0,
+            time_ms: applied.time_ms,
+            hash: applied.hash,
+            batches: Vec::new(),
+            marks: vec![mark],
+        })
+    };
+    set(&engine, "a", "1")?;
+    set(&engine, "b", "2")?;
+    engine.flush()?;
+    set(&engine, "a", "3")?;
+    set(&engine, "b", "")?;
+    for flush in [false, true] {
+        if flush {
+            engine.flush()?;
+        }
+        engine.close()?;
+        drop(engine);
+        engine = open()?;
+        assert_eq!((engine.mark(b"a"), engine.mark(b"b")), (Some(b"3".to_vec()), None));
+    }
+    assert_eq!(engine.applied().hash, hash);
+    assert!(engine.sealed_segments().iter().all(|segment| segment.commits == 0));
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! The engine from outside: what it promises, on a simulated disk and on the real one.
+
+mod crash;
+mod history;
+mod model;
+mod open;
+mod support;
+
+/// Tests fail with whatever went wrong.
+type TestResult = Result<(), Box<dyn std::error::Error>>;

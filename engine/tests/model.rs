@@ -1,0 +1,162 @@
+//! The engine against a map of (key, stamp), through flushes, compactions and reopenings, read at
+//! every stamp and in both directions.
+
+use crate::support::{Model, Row, check, rows, small};
+use engine::env::sim;
+use engine::{Direction, Engine, Options, WriteBatch};
+use proptest::prelude::*;
+use std::path::Path;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Commit(Vec<Write>),
+    Flush,
+    Compact,
+    Seal,
+    Reopen { closed: bool },
+    Advance(u64),
+    Check,
+}
+
+#[derive(Debug, Clone)]
+enum Write {
+    Put { key: Vec<u8>, value: Vec<u8>, expires_in_ms: Option<u64> },
+    Delete { key: Vec<u8> },
+}
+
+fn key() -> impl Strategy<Value = Vec<u8>> {
+    // Few keys, some of them prefixes of others, so that versions pile up and neighbours are close.
+    prop_oneof![
+        (0u8..6).prop_map(|n| vec![n]),
+        (0u8..6, 0u8..3).prop_map(|(a, b)| vec![a, b]),
+        (0u8..4).prop_map(|n| vec![n, 0]),
+        (0u8..3).prop_map(|n| vec![0xff; 1 + usize::from(n)]),
+    ]
+}
+
+fn write() -> impl Strategy<Value = Write> {
+    let value = prop_oneof![
+        4 => prop::collection::vec(any::<u8>(), 0..40),
+        1 => (0usize..600).prop_map(|len| vec![b'v'; len]),
+    ];
+    prop_oneof![
+        5 => (key(), value, prop::option::weighted(0.2, 0u64..4_000))
+            .prop_map(|(key, value, expires_in_ms)| Write::Put { key, value, expires_in_ms }),
+        2 => key().prop_map(|key| Write::Delete { key }),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => prop::collection::vec(write(), 0..5).prop_map(Step::Commit),
+        2 => Just(Step::Flush),
+        3 => Just(Step::Compact),
+        1 => Just(Step::Seal),
+        1 => any::<bool>().prop_map(|closed| Step::Reopen { closed }),
+        3 => (0u64..1_500).prop_map(Step::Advance),
+        1 => Just(Step::Check),
+    ]
+}
+
+fn batch_of(writes: &[Write], now_ms: u64) -> engine::Result<WriteBatch> {
+    let mut batch = WriteBatch::new();
+    for write in writes {
+        match write {
+            Write::Put { key, value, expires_in_ms } => {
+                batch.put(key, value, expires_in_ms.map(|in_ms| now_ms + in_ms))?;
+            }
+            Write::Delete { key } => batch.delete(key)?,
+        }
+    }
+    Ok(batch)
+}
+
+fn check_everywhere(engine: &Engine, model: &Model) -> Result<(), Box<dyn std::error::Error>> {
+    check(&engine.snapshot(), model)?;
+    for (stamp, time_ms) in model.commits.iter().filter(|(stamp, _)| *stamp >= engine.horizon()) {
+        let snapshot = engine.snapshot_at(*stamp)?;
+        if snapshot.time_ms() != *time_ms {
+            return Err(format!("{stamp} was at {time_ms}, read at {}", snapshot.time_ms()).into());
+        }
+        check(&snapshot, model)?;
+    }
+    Ok(())
+}
+
+/// Ranges between all pairs of interesting bounds, both ways, at the newest stamp.
+fn check_ranges(engine: &Engine, model: &Model) -> Result<(), Box<dyn std::error::Error>> {
+    let snapshot = engine.snapshot();
+    let all: Vec<Row> = rows(&snapshot, Direction::Forward)?;
+    let mut bounds = model.keys();
+    bounds.extend(model.keys().into_iter().map(|key| [key, vec![0]].concat()));
+    for start in bounds.iter().step_by(3) {
+        for end in bounds.iter().step_by(2) {
+            let expected: Vec<_> =
+                all.iter().filter(|row| *start <= row.0 && row.0 < *end).map(|row| row.0.clone()).collect();
+            for direction in [Direction::Forward, Direction::Reverse] {
+                let keys = snapshot.range(start, end, direction)?.map(|entry| entry.map(|e| e.key.to_vec()));
+                let mut keys = keys.collect::<engine::Result<Vec<_>>>()?;
+                if direction == Direction::Reverse {
+                    keys.reverse();
+                }
+                if keys != expected {
+                    return Err(format!("{start:?}..{end:?} {direction:?}: {keys:?}").into());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn run(steps: &[Step], options: Options) -> Result<(), Box<dyn std::error::Error>> {
+    let (env, _disk, clock) = sim::env(1);
+    let open = || Engine::open(env.clone(), Path::new("/data"), options.clone()).map(|(engine, _)| engine);
+    let mut engine = open()?;
+    let mut model = Model::default();
+    for step in steps {
+        match step {
+            Step::Commit(writes) => {
+                let batch = batch_of(writes, env.clock.now_ms())?;
+                let stamp = engine.commit(batch.clone())?;
+                model.commit(stamp, engine.applied().time_ms, &batch);
+            }
+            Step::Flush => engine.flush()?,
+            Step::Compact => while engine.compact()? == engine::Progress::Worked {},
+            Step::Seal => engine.seal_segment()?,
+            Step::Reopen { closed } => {
+                if *closed {
+                    engine.close()?;
+                }
+                drop(engine);
+                engine = open()?;
+            }
+            Step::Advance(by_ms) => clock.advance(*by_ms),
+            Step::Check => check_everywhere(&engine, &model)?,
+        }
+        engine.maintain()?;
+    }
+    check_everywhere(&engine, &model)?;
+    check_ranges(&engine, &model)?;
+    Ok(engine.verify()?)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_engine_reads_as_the_model_at_every_stamp(steps in prop::collection::vec(step(), 1..120)) {
+        run(&steps, small()).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    }
+
+    #[test]
+    fn a_short_history_keeps_every_stamp_above_the_horizon(steps in prop::collection::vec(step(), 1..120)) {
+        let options = Options { history_ms: 1_000, ..small() };
+        run(&steps, options).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    }
+
+    #[test]
+    fn without_history_the_newest_stamp_is_right(steps in prop::collection::vec(step(), 1..120)) {
+        let options = Options { history_ms: 0, ..small() };
+        run(&steps, options).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    }
+}

@@ -1,0 +1,172 @@
+//! Opening what is not as it was left: damage is named, a torn tail is cut, and nothing is guessed.
+
+use crate::TestResult;
+use crate::support::{Model, check, small};
+use engine::env::sim::{self, SimClock};
+use engine::fs::sim::{Sim, Unsynced};
+use engine::fs::{File, Fs, read_file};
+use engine::{Engine, Env, Error, LineageId, Options, WriteBatch};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const DIR: &str = "/data";
+
+fn open(env: &Env) -> engine::Result<Engine> {
+    Engine::open(env.clone(), Path::new(DIR), small()).map(|(engine, _)| engine)
+}
+
+fn put(engine: &Engine, model: &mut Model, key: &[u8], value: &[u8]) -> TestResult {
+    let mut batch = WriteBatch::new();
+    batch.put(key, value, None)?;
+    let stamp = engine.commit(batch.clone())?;
+    model.commit(stamp, engine.applied().time_ms, &batch);
+    Ok(())
+}
+
+/// A closed database with tables in two levels and a log.
+fn database() -> Result<(Env, Sim, SimClock, Model), Box<dyn std::error::Error>> {
+    let (env, disk, clock) = sim::env(5);
+    let engine = open(&env)?;
+    let mut model = Model::default();
+    for round in 0..6u8 {
+        for n in 0..12u8 {
+            put(&engine, &mut model, &[n], &[round; 90])?;
+        }
+        engine.flush()?;
+        if round == 3 {
+            while engine.compact()? == engine::Progress::Worked {}
+        }
+    }
+    put(&engine, &mut model, b"in the log", b"alone")?;
+    engine.close()?;
+    Ok((env, disk, clock, model))
+}
+
+#[test]
+fn a_second_engine_on_the_same_directory_is_refused() -> TestResult {
+    let (env, _disk, _clock) = sim::env(1);
+    let first = open(&env)?;
+    assert!(matches!(open(&env), Err(Error::InUse { .. })));
+    drop(first);
+    open(&env)?;
+    let dir = tempfile::tempdir()?;
+    let (_first, _) = Engine::open(Env::real(), dir.path(), Options::default())?;
+    assert!(matches!(Engine::open(Env::real(), dir.path(), Options::default()), Err(Error::InUse { .. })));
+    Ok(())
+}
+
+#[test]
+fn every_flipped_bit_is_reported_with_its_file_or_changes_nothing() -> TestResult {
+    let (_, disk, _, _) = database()?;
+    let (mut caught, mut harmless) = (0, 0);
+    for (path, len) in disk.files() {
+        for offset in 0..len {
+            let (env, disk, _clock, model) = database()?;
+            let bit = u8::try_from(offset % 8)?;
+            disk.flip_bit(&path, offset, bit)?;
+            let read = open(&env).and_then(|engine| engine.verify().map(|()| engine));
+            match read {
+                Ok(engine) => {
+                    check(&engine.snapshot(), &model)
+                        .map_err(|error| format!("{}, byte {offset}: {error}", path.display()))?;
+                    harmless += 1;
+                }
+                Err(Error::Damaged { path: named, .. }) => {
+                    assert_eq!(named, path, "byte {offset}");
+                    caught += 1;
+                }
+                Err(other) => return Err(format!("{}, byte {offset}: {other}", path.display()).into()),
+            }
+        }
+    }
+    println!("{caught} flips named, {harmless} without effect");
+    // What closes a log or manifest says only that all before it is durable: without it nothing is lost.
+    assert!(harmless < 200 && caught > 5_000, "{caught} caught, {harmless} harmless");
+    Ok(())
+}
+
+#[test]
+fn every_missing_file_is_reported() -> TestResult {
+    let (_, disk, _, _) = database()?;
+    for (path, _) in disk.files() {
+        let (env, disk, _, _) = database()?;
+        disk.remove(&path)?;
+        if path.ends_with("LOCK") {
+            open(&env)?;
+            continue;
+        }
+        let error = open(&env).err().ok_or_else(|| format!("{} was not missed", path.display()))?;
+        assert!(matches!(error, Error::Missing { .. }), "{}: {error}", path.display());
+    }
+    Ok(())
+}
+
+fn wal_files(disk: &Sim) -> Vec<PathBuf> {
+    let files = disk.files().into_iter().map(|(path, _)| path);
+    files.filter(|path| path.extension().is_some_and(|suffix| suffix == "wal")).collect()
+}
+
+#[test]
+fn a_torn_tail_is_cut_and_reported() -> TestResult {
+    let (env, disk, _clock) = sim::env(1);
+    let mut model = Model::default();
+    let engine = open(&env)?;
+    put(&engine, &mut model, b"kept", b"1")?;
+    drop(engine);
+    disk.crash(Unsynced::Lost);
+    let path = wal_files(&disk).pop().ok_or("a segment")?;
+    let bytes = read_file(&disk, &path, 1 << 30)?;
+    let end = bytes.iter().rposition(|byte| *byte != 0).ok_or("records")?.next_multiple_of(8) as u64;
+    let file: Arc<dyn File> = disk.open_rw(&path)?;
+    file.write_at(b"half a record", end)?;
+    let (engine, recovery) = Engine::open(env.clone(), Path::new(DIR), small())?;
+    let (torn, offset, len) = recovery.torn.ok_or("a torn tail")?;
+    assert_eq!((torn, len), (path, 13));
+    assert!(offset <= end && offset + 8 > end);
+    check(&engine.snapshot(), &model)?;
+    put(&engine, &mut model, b"after", b"2")?;
+    drop(engine);
+    check(&open(&env)?.snapshot(), &model)
+}
+
+#[test]
+fn a_directory_that_lost_its_manifest_is_not_taken_for_a_new_one() -> TestResult {
+    let (env, disk, _, _) = database()?;
+    disk.remove(&Path::new(DIR).join("manifest"))?;
+    let error = open(&env).err().ok_or("refused")?;
+    assert_eq!(error.to_string(), "missing file /data/manifest: the log or a table names it");
+    Ok(())
+}
+
+#[test]
+fn options_out_of_range_are_refused_before_anything_is_created() {
+    let (env, disk, _clock) = sim::env(1);
+    let options = Options { block_bytes: 1, ..Options::default() };
+    let error = Engine::open(env, Path::new(DIR), options).err().map(|error| error.to_string());
+    assert_eq!(error.as_deref(), Some("option block_bytes: 64 bytes to 1 MiB"));
+    assert!(disk.files().is_empty());
+}
+
+#[test]
+fn a_child_lineage_has_greater_stamps_and_survives_reopening() -> TestResult {
+    let (env, _disk, _clock) = sim::env(1);
+    let engine = open(&env)?;
+    let mut model = Model::default();
+    put(&engine, &mut model, b"k", b"parent")?;
+    let (parent, fork) = (engine.lineage(), engine.applied().stamp);
+    let child = engine.begin_lineage(LineageId([9; 16]))?;
+    assert_eq!((child.epoch, child.parent), (1, Some((parent.id, fork))));
+    drop(engine);
+    let engine = open(&env)?;
+    assert_eq!(engine.lineage(), child);
+    put(&engine, &mut model, b"k", b"child")?;
+    let stamp = engine.applied().stamp;
+    assert!(stamp > fork);
+    assert_eq!(engine::versionstamp::epoch_of(stamp.version()), 1);
+    engine.seal_segment()?;
+    let segments = engine.sealed_segments();
+    let lineages: Vec<_> =
+        segments.iter().filter(|segment| segment.commits > 0).map(|segment| segment.lineage).collect();
+    assert_eq!(lineages, [parent.id, child.id]);
+    check(&engine.snapshot(), &model)
+}
