@@ -7,13 +7,19 @@
 //! - The disk, the clock and randomness come from [`engine::Env`], the bucket from
 //!   [`store::ObjectStore`]: a whole life of an archive can be repeated from a seed.
 
+pub mod catalog;
 pub mod checkpoint;
 mod envelope;
+mod error;
+mod fetch;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod layout;
 pub mod lineage;
+pub mod progress;
+pub mod restore;
 pub mod segment;
 pub mod store;
 
 use envelope::open_envelope;
+pub use error::{Error, Result};
