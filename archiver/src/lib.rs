@@ -19,7 +19,11 @@ pub mod lineage;
 pub mod progress;
 pub mod restore;
 pub mod segment;
+pub mod ship;
 pub mod store;
+
+#[cfg(test)]
+mod tests;
 
 use envelope::open_envelope;
 pub use error::{Error, Result};

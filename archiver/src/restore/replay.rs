@@ -49,10 +49,12 @@ impl Replay {
                 }
                 continue;
             }
-            if step.hash_before != self.hash {
+            // A record that was cut is the last one: what follows it is cut to nothing.
+            let hash_before = step.hash_before;
+            let Some(record) = cut(step, self.until) else { break };
+            if hash_before != self.hash {
                 return Err(fork());
             }
-            let Some(record) = cut(step, self.until) else { break };
             self.append(&record)?;
         }
         self.maintain()

@@ -1,0 +1,5 @@
+//! Whole lives of archives on a simulated disk, clock and bucket.
+
+mod damage;
+mod life;
+mod world;
