@@ -20,7 +20,7 @@
 //! | 68 | 32 | hash | content hash at `stamp` |
 //! | 100 | 10 | stamp | last commit in it |
 //! | 110 | 8 | made | when, by the shipper's clock, Unix milliseconds |
-//! | 118 | 1 | gap | 1 when commits before it were not shipped, else 0 |
+//! | 118 | 1 | before | 1 what was shipped leads up to it; 2 nothing was shipped before; 3 a gap |
 //! | 119 | 10 | gap after | the last commit shipped before the gap; zero without one |
 //! | 129 | 4 | manifest length | |
 //! | 133 | 4 | tables | how many |
@@ -52,6 +52,27 @@ pub struct Table {
     pub bytes: u64,
 }
 
+/// What the archive of a lineage holds before a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// Everything that leads up to it.
+    Shipped,
+    /// Nothing: the archive of the lineage begins with it.
+    Nothing,
+    /// Everything up to this commit; those after it were not shipped.
+    Gap(Versionstamp),
+}
+
+impl Before {
+    const fn code(self) -> (u8, Versionstamp) {
+        match self {
+            Self::Shipped => (1, Versionstamp::ZERO),
+            Self::Nothing => (2, Versionstamp::ZERO),
+            Self::Gap(after) => (3, after),
+        }
+    }
+}
+
 /// All data of a group at a stamp.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -63,8 +84,8 @@ pub struct Checkpoint {
     pub applied: Applied,
     /// When it was made, by the shipper's clock, Unix milliseconds.
     pub made_ms: u64,
-    /// The last commit shipped before it, when commits in between were not shipped.
-    pub gap_after: Option<Versionstamp>,
+    /// What was shipped before it.
+    pub before: Before,
     /// Its tables; digests rise.
     pub tables: Vec<Table>,
     /// The engine's manifest, as it is.
@@ -90,8 +111,9 @@ impl Checkpoint {
         out.extend_from_slice(self.applied.hash.as_bytes());
         out.extend_from_slice(self.applied.stamp.as_bytes());
         out.extend_from_slice(&self.made_ms.to_le_bytes());
-        out.push(u8::from(self.gap_after.is_some()));
-        out.extend_from_slice(self.gap_after.unwrap_or(Versionstamp::ZERO).as_bytes());
+        let (before, gap_after) = self.before.code();
+        out.push(before);
+        out.extend_from_slice(gap_after.as_bytes());
         assert!(self.manifest.len() <= MANIFEST_BYTES_MAX, "a manifest is small");
         assert!(self.tables.len() <= TABLES_MAX, "tables are counted");
         for len in [self.manifest.len(), self.tables.len()] {
@@ -128,12 +150,13 @@ impl Checkpoint {
         };
         let made_ms = rest.u64("when it was made")?;
         rest.ensure(applied.time_ms <= TIME_MS_MAX && made_ms <= TIME_MS_MAX, "times of 48 bits")?;
-        let gap = rest.u8("gap")?;
+        let code = rest.u8("what was shipped before")?;
         let after = Versionstamp::from_bytes(rest.array("gap after")?);
-        let gap_after = match gap {
-            0 if after == Versionstamp::ZERO => None,
-            1 => Some(after),
-            _ => return Err(rest.malformed("a gap of 0 or 1, and zero without one")),
+        let before = match code {
+            1 if after == Versionstamp::ZERO => Before::Shipped,
+            2 if after == Versionstamp::ZERO => Before::Nothing,
+            3 => Before::Gap(after),
+            _ => return Err(rest.malformed("1, 2 or 3, and a stamp with 3 alone")),
         };
         let manifest_len = rest.u32("manifest length")? as usize;
         let count = rest.u32("number of tables")? as usize;
@@ -148,7 +171,7 @@ impl Checkpoint {
         let manifest = rest.take(manifest_len, "manifest")?.to_vec();
         rest.u32("checksum")?;
         rest.finish()?;
-        Ok(Self { lineage, group, applied, made_ms, gap_after, tables, manifest })
+        Ok(Self { lineage, group, applied, made_ms, before, tables, manifest })
     }
 
     /// The name of a checkpoint with these bytes.
@@ -180,7 +203,7 @@ mod tests {
                 stamp: Versionstamp::new(4, 8),
             },
             made_ms: 9,
-            gap_after: Some(Versionstamp::new(2, 0)),
+            before: Before::Gap(Versionstamp::new(2, 0)),
             tables: vec![
                 Table { digest: TableDigest([1; 32]), bytes: 10 },
                 Table { digest: TableDigest([2; 32]), bytes: 11 },
@@ -197,7 +220,7 @@ mod tests {
         expected.extend_from_slice(b"\x06\0\0\0\0\0\0\0");
         expected.extend_from_slice(&[7; 32]);
         expected.extend_from_slice(b"\0\0\0\0\0\0\0\x04\0\x08\x09\0\0\0\0\0\0\0");
-        expected.extend_from_slice(b"\x01\0\0\0\0\0\0\0\x02\0\0\x08\0\0\0\x02\0\0\0");
+        expected.extend_from_slice(b"\x03\0\0\0\0\0\0\0\x02\0\0\x08\0\0\0\x02\0\0\0");
         for (digest, bytes) in [(1, 10), (2, 11)] {
             expected.extend_from_slice(&[digest; 32]);
             expected.extend_from_slice(&[bytes, 0, 0, 0, 0, 0, 0, 0]);

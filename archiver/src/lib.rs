@@ -17,10 +17,13 @@ pub mod fuzzing;
 pub mod layout;
 pub mod lineage;
 pub mod progress;
+pub mod prune;
 pub mod restore;
+pub mod retention;
 pub mod segment;
 pub mod ship;
 pub mod store;
+pub mod verify;
 
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ pub use direct::Direct;
 pub use mark::Mark as ProgressMark;
 pub use status::Status;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Before, Checkpoint};
 use crate::error::blocking;
 use crate::layout::{Digest, Kind, LineageFolder, Name, TableDigest};
 use crate::lineage::Announcement;
@@ -383,13 +383,22 @@ impl Shipper {
             group: self.settings.group,
             applied: made.applied,
             made_ms: self.now_ms(),
-            gap_after: self.mark.gap_after,
+            before: self.before(),
             tables: upload::tables(&made)?,
             manifest,
         };
         self.upload = Some(Upload::new(checkpoint, &reuse));
         self.tell(|_| {});
         Ok(Step::CheckpointBegun)
+    }
+
+    /// What the archive holds before a checkpoint that is made now.
+    fn before(&self) -> Before {
+        match (self.mark.rooted, self.mark.gap_after) {
+            (true, _) => Before::Shipped,
+            (false, None) => Before::Nothing,
+            (false, Some(after)) => Before::Gap(after),
+        }
     }
 
     /// Tables that need no upload: those of the last checkpoint, if it is young and still there.

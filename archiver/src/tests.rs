@@ -2,4 +2,5 @@
 
 mod damage;
 mod life;
+mod upkeep;
 mod world;

@@ -122,7 +122,7 @@ impl ObjectStore for Prefixed {
     }
 
     fn location(&self) -> String {
-        self.inner.location()
+        format!("{}/{}", self.inner.location(), self.prefix)
     }
 }
 

@@ -251,7 +251,7 @@ impl ObjectStore for S3 {
 
     fn location(&self) -> String {
         match &self.endpoint {
-            Some(endpoint) => format!("s3://{} at {endpoint}", self.bucket),
+            Some(endpoint) => format!("{}/{}", endpoint.trim_end_matches('/'), self.bucket),
             None => format!("s3://{}", self.bucket),
         }
     }
@@ -286,7 +286,7 @@ mod tests {
         let store = S3::new(settings(&format!("http://127.0.0.1:{port}")));
         let error = store.put("a", Bytes::new()).await.err().ok_or("nobody answers there")?;
         assert!(error.is_transient(), "{error:?}");
-        assert!(error.to_string().contains("cannot write a in s3://bucket"), "{error}");
+        assert!(error.to_string().contains("cannot write a in http://127.0.0.1"), "{error}");
         Ok(())
     }
 }

@@ -119,8 +119,7 @@ impl ObjectStore for Sim {
             let now_ms = state.now_ms;
             match state.objects.get(name) {
                 Some((there, _)) if *there != bytes => Err(Error::Conflict { name: name.to_owned() }),
-                Some(_) => Ok(()),
-                None => {
+                Some(_) | None => {
                     state.objects.insert(name.to_owned(), (bytes, now_ms));
                     Ok(())
                 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::catalog::{Content, Segment};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Before, Checkpoint};
 use crate::layout::{CheckpointName, Digest, LineageFolder, SegmentName};
 use crate::lineage::Announcement;
 use engine::{Applied, Lineage, LineageId};
@@ -65,7 +65,7 @@ impl Builder {
             group: 1,
             applied,
             made_ms: time_ms,
-            gap_after: None,
+            before: Before::Shipped,
             tables: Vec::new(),
             manifest: Vec::new(),
         };
