@@ -6,7 +6,7 @@ use anyhow::Context;
 use cairn::bench::client::{Client, Http, Session};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// The binary under test, with nothing of the caller's environment that it would read.
@@ -25,7 +25,6 @@ pub(crate) fn cairn() -> Command {
 /// What `cairn serve` is started with.
 #[derive(Debug)]
 pub(crate) struct Serve {
-    data: PathBuf,
     command: Command,
 }
 
@@ -35,7 +34,7 @@ impl Serve {
         let mut command = cairn();
         command.arg("serve").arg("--data").arg(data).args(["--addr", "127.0.0.1:0", "--log-format", "json"]);
         command.env("DENO_KV_ACCESS_TOKEN", TOKEN);
-        Serve { data: data.to_owned(), command }
+        Serve { command }
     }
 
     /// With one more flag and its value.
@@ -55,7 +54,7 @@ impl Serve {
         let mut child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let printed = Output::collect(child.stdout.take().context("stdout is piped")?);
         let log = Output::collect(child.stderr.take().context("stderr is piped")?);
-        Ok(Server { child, data: self.data, url: String::new(), printed, log })
+        Ok(Server { child, url: String::new(), printed, log })
     }
 
     /// Starts it and waits until it is ready.
@@ -70,8 +69,6 @@ impl Serve {
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
-    /// Its data directory.
-    pub(crate) data: PathBuf,
     /// Where it listens, such as `http://127.0.0.1:4512`.
     pub(crate) url: String,
     /// What it prints for people.
