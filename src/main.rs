@@ -1,11 +1,8 @@
-//! Stand-in until the command line lands: the load generator alone.
-use clap::Parser;
-#[derive(Parser)]
-enum Cli {
-    /// Measure a server
-    Bench(cairn::cli::bench::Args),
-}
-fn main() -> anyhow::Result<()> {
-    let Cli::Bench(args) = Cli::parse();
-    cairn::cli::bench::run(args)
+//! The binary: a thin shell around [`cairn::cli`].
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    cairn::cli::main()
 }

@@ -5,6 +5,7 @@
 
 use crate::Versionstamp;
 use bytes::Bytes;
+use std::cmp::Ordering;
 
 /// What one version of a key says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,4 +59,65 @@ pub enum Direction {
     Forward,
     /// From the greatest key down.
     Reverse,
+}
+
+impl Direction {
+    /// `forward` as this direction sees it.
+    pub(crate) fn apply(self, forward: Ordering) -> Ordering {
+        match self {
+            Direction::Forward => forward,
+            Direction::Reverse => forward.reverse(),
+        }
+    }
+}
+
+impl Version {
+    /// Whether a reader at `now_ms` finds the key absent because of this version.
+    pub(crate) fn is_absent_at(&self, now_ms: u64) -> bool {
+        match self {
+            Version::Put { expire_at_ms, .. } => expire_at_ms.is_some_and(|at| at <= now_ms),
+            Version::Delete => true,
+        }
+    }
+
+    /// Bytes of the value.
+    pub(crate) fn value_len(&self) -> usize {
+        match self {
+            Version::Put { value, .. } => value.len(),
+            Version::Delete => 0,
+        }
+    }
+}
+
+impl Entry {
+    /// Where this entry stands, in internal order, relative to the version `stamp` of `key`.
+    pub(crate) fn cmp_to(&self, key: &[u8], stamp: Versionstamp) -> Ordering {
+        compare((&self.key, self.stamp), (key, stamp))
+    }
+}
+
+/// Internal order: keys rise, and the stamps of one key fall.
+pub(crate) fn compare(left: (&[u8], Versionstamp), right: (&[u8], Versionstamp)) -> Ordering {
+    left.0.cmp(right.0).then_with(|| right.1.cmp(&left.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_rise_and_the_stamps_of_one_key_fall() {
+        let at = |version| Versionstamp::new(version, 0);
+        let sorted: [(&[u8], _); 5] =
+            [(b"a", at(9)), (b"a", at(1)), (b"a\0", at(5)), (b"b", Versionstamp::MAX), (b"b", Versionstamp::ZERO)];
+        assert!(sorted.is_sorted_by(|left, right| compare(*left, *right) == Ordering::Less));
+    }
+
+    #[test]
+    fn an_entry_is_absent_from_its_expiry_on() {
+        let put = Version::Put { value: Bytes::new(), expire_at_ms: Some(7) };
+        assert!(!put.is_absent_at(6) && put.is_absent_at(7));
+        assert!(!Version::Put { value: Bytes::new(), expire_at_ms: None }.is_absent_at(u64::MAX));
+        assert!(Version::Delete.is_absent_at(0));
+    }
 }

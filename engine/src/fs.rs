@@ -5,8 +5,10 @@
 //! - Nothing is retried: the caller decides, and after a failed sync it stops.
 //!
 //! [`disk`] is the real one, [`sim`] one in memory that crashes on request; both pass the suite
-//! in `conformance`.
+//! in [`conformance`].
 
+#[doc(hidden)]
+pub mod conformance;
 pub mod disk;
 pub mod sim;
 

@@ -15,6 +15,20 @@ pub mod lineage;
 pub mod snapshot;
 pub mod wal;
 
+pub(crate) mod block;
+pub(crate) mod cache;
+pub(crate) mod compaction;
+pub(crate) mod filter;
+pub(crate) mod levels;
+pub(crate) mod memtable;
+pub(crate) mod merge;
+pub(crate) mod mvcc;
+pub(crate) mod source;
+pub(crate) mod table;
+
+#[doc(hidden)]
+pub mod fuzzing;
+
 mod engine;
 
 pub use content_hash::ContentHash;

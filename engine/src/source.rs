@@ -1,0 +1,95 @@
+//! Where entries come from, whatever holds them: memtables, tables, and merges of both.
+//!
+//! - A source yields entries in internal order ([`Direction::Forward`]) or in exactly the reverse.
+//! - It yields the entries of its [`KeyRange`] only.
+//! - One step does a bounded amount of work: it reads at most one block of each kind per level of
+//!   the table, or one chunk of a memtable.
+//!
+//! [`Direction::Forward`]: crate::Direction::Forward
+
+use crate::Result;
+use crate::entry::Entry;
+use bytes::Bytes;
+
+/// A stream of entries in internal order or its reverse.
+pub(crate) trait Source: Send {
+    /// The next entry; `None` at the end, and from then on.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails or a table is damaged. Nothing may be read from the source after that.
+    fn next(&mut self) -> Result<Option<Entry>>;
+}
+
+/// Keys from `start` (inclusive) to `end` (exclusive).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeyRange {
+    start: Bytes,
+    end: Option<Bytes>,
+}
+
+impl KeyRange {
+    /// Every key.
+    pub(crate) const fn all() -> Self {
+        Self { start: Bytes::new(), end: None }
+    }
+
+    /// Keys from `start` (inclusive) to `end` (exclusive); none when `start >= end`.
+    pub(crate) fn new(start: &[u8], end: &[u8]) -> Self {
+        Self { start: Bytes::copy_from_slice(start), end: Some(Bytes::copy_from_slice(end)) }
+    }
+
+    /// The first key that may be in it.
+    pub(crate) fn start(&self) -> &[u8] {
+        &self.start
+    }
+
+    /// The first key that is past it; `None` when it has no end.
+    pub(crate) fn end(&self) -> Option<&[u8]> {
+        self.end.as_deref()
+    }
+
+    /// Whether no key can be in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| *end <= self.start)
+    }
+
+    /// Whether all keys in it are below `key`.
+    pub(crate) fn ends_before(&self, key: &[u8]) -> bool {
+        self.end().is_some_and(|end| end <= key)
+    }
+
+    /// Whether a key from `first` to `last`, both inclusive, can be in it.
+    pub(crate) fn meets(&self, first: &[u8], last: &[u8]) -> bool {
+        self.start() <= last && !self.ends_before(first) && !self.is_empty()
+    }
+
+    /// The only key that can be in it, when there is just one: `start` to `start ++ 00`.
+    pub(crate) fn only_key(&self) -> Option<&[u8]> {
+        let (last, rest) = self.end()?.split_last()?;
+        (*last == 0 && rest == self.start()).then_some(rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_meets_what_it_shares_a_key_with() {
+        let range = KeyRange::new(b"b", b"d");
+        assert!(range.meets(b"a", b"b") && range.meets(b"c", b"c") && range.meets(b"a", b"z"));
+        assert!(!range.meets(b"d", b"e") && !range.meets(b"a", b"az"));
+        assert!(KeyRange::all().meets(b"a", b"a"));
+        assert!(!KeyRange::new(b"c", b"c").meets(b"a", b"z"));
+        assert!(!KeyRange::new(b"d", b"b").meets(b"a", b"z"));
+    }
+
+    #[test]
+    fn only_a_key_and_its_successor_enclose_a_single_key() {
+        assert_eq!(KeyRange::new(b"k", b"k\0").only_key(), Some(&b"k"[..]));
+        assert_eq!(KeyRange::new(b"k", b"k\x01").only_key(), None);
+        assert_eq!(KeyRange::new(b"k", b"l\0").only_key(), None);
+        assert_eq!(KeyRange::all().only_key(), None);
+    }
+}
