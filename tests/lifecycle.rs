@@ -1,8 +1,12 @@
 //! Starting with nothing, answering the questions of an orchestrator, and ending when told.
 
+use crate::rig::output::Output;
 use crate::rig::server::{Serve, cairn};
-use crate::rig::{TestResult, http, now_ms, until, writes};
-use cairn::bench::client::Error;
+use crate::rig::{TestResult, http, now_ms, peers, until, writes};
+use anyhow::Context;
+use cairn::bench::client::{Client, Error};
+use std::net::TcpStream;
+use std::path::Path;
 use std::process::Stdio;
 
 #[test]
@@ -11,7 +15,7 @@ fn without_a_flag_it_makes_its_directory_and_says_how_to_connect() -> TestResult
     let mut command = cairn();
     command.arg("serve").current_dir(folder.path()).env("CAIRN_ADDR", "127.0.0.1:0");
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let printed = crate::rig::output::Output::collect(child.stdout.take().expect("stdout is piped"));
+    let printed = Output::collect(child.stdout.take().context("stdout is piped")?);
     let token_file = folder.path().join("cairn-data/token");
     let said = until("it says how to connect", || {
         let text = printed.text();
@@ -42,20 +46,27 @@ fn it_tells_that_it_lives_that_it_is_ready_and_how_it_fares() -> TestResult {
 }
 
 #[test]
-fn sigterm_ends_it_well_with_idle_connections_and_streams_open() -> TestResult {
+fn sigterm_ends_it_well_with_an_idle_connection_and_a_watching_deno() -> TestResult {
     let data = tempfile::tempdir()?;
     let server = Serve::on(data.path()).start()?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    let mut client = runtime.block_on(server.connect())?;
-    runtime.block_on(writes::commit(&mut client, vec![writes::set(b"\x02a\0", b"1")]))?;
-    let idle = std::net::TcpStream::connect(server.address())?;
-    server.stop()?;
-    drop(idle);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/watch.ts");
+    let mut deno = peers::deno()?;
+    deno.args(["run", "--unstable-kv", "--allow-all", "--no-lock"]).arg(script).envs(server.client_env());
+    let mut deno = deno.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let seen = Output::collect(deno.stdout.take().context("stdout is piped")?);
+    let watching = until("Deno has its first message", || Ok((!seen.lines().is_empty()).then_some(())));
+    let idle = TcpStream::connect(server.address());
+    let stopped = watching.and_then(|()| server.stop());
+    deno.kill()?;
+    deno.wait()?;
+    drop(idle?);
+    stopped?;
+    assert_eq!(seen.lines(), ["seen: null"]);
     Ok(())
 }
 
 /// Writes until the server goes; returns the stamps it gave.
-async fn write_until_refused(mut client: cairn::bench::client::Client, name: String) -> TestResult<u64> {
+async fn write_until_refused(mut client: Client, name: String) -> TestResult<u64> {
     for count in 0.. {
         let key = writes::key(&["drain", &name, &count.to_string()]);
         if let Err(error) = writes::commit(&mut client, vec![writes::set(&key, b"1")]).await {

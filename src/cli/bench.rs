@@ -1,11 +1,11 @@
 //! `cairn bench`: measures a server that speaks KV Connect.
 
-use crate::bench::client::{Http, Session};
+use crate::bench::client::{Error, Http, Session};
 use crate::bench::load::{self, Load, Mode};
 use crate::bench::report::Report;
+use crate::cli::UsageError;
+use crate::config::units::{Millis, UnitError};
 use anyhow::Context;
-use jiff::SignedDuration;
-use std::fmt::Display;
 use std::time::Duration;
 
 /// The arguments of `cairn bench`.
@@ -64,10 +64,8 @@ enum ModeArg {
     Mixed,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = |reason: &dyn Display| format!("not a duration such as 10s, 500ms or 2m: {reason}");
-    let duration: SignedDuration = text.parse().map_err(|e| wrong(&e))?;
-    Duration::try_from(duration).map_err(|e| wrong(&e))
+fn duration(text: &str) -> Result<Duration, UnitError> {
+    text.parse().map(|Millis(ms)| Duration::from_millis(ms))
 }
 
 /// Runs the measurement and prints its figures.
@@ -76,7 +74,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 ///
 /// When the server cannot be reached, refuses, or answers wrongly.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    anyhow::ensure!(!args.duration.is_zero(), "the duration must be above zero");
+    if args.duration.is_zero() {
+        return Err(UsageError("invalid value for --duration: it must be above zero".to_owned()).into());
+    }
     // One thread: the load generator must not take the server's cores.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let report = runtime.context("cannot start the load generator")?.block_on(measure(&args))?;
@@ -90,7 +90,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 async fn measure(args: &Args) -> anyhow::Result<Report> {
     let http = if args.http == 2 { Http::Two } else { Http::One };
-    let session = Session::open(&args.url, &args.token, http).await?;
+    let session = Session::open(&args.url, &args.token, http).await.map_err(usage)?;
     let load = Load {
         mode: match args.mode {
             ModeArg::Read => Mode::Read,
@@ -110,16 +110,10 @@ async fn measure(args: &Args) -> anyhow::Result<Report> {
     Ok(Report::of(&load::run(&session, &load).await?))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_duration_has_a_unit_and_no_sign() {
-        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        for text in ["10", "-1s", "", "soon"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
+/// A URL that cannot be used is about what was typed.
+fn usage(error: Error) -> anyhow::Error {
+    match error {
+        Error::Url { .. } => UsageError(error.to_string()).into(),
+        error => error.into(),
     }
 }

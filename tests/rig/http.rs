@@ -7,22 +7,22 @@ use std::net::TcpStream;
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The status code.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The head, as it came.
-    pub head: String,
+    pub(crate) head: String,
     /// The body, as text; a chunked one keeps its chunk sizes.
-    pub body: String,
+    pub(crate) body: String,
 }
 
 /// Sends a GET.
-pub fn get(address: &str, path: &str) -> TestResult<Answer> {
+pub(crate) fn get(address: &str, path: &str) -> TestResult<Answer> {
     send(address, "GET", path, &[], b"")
 }
 
 /// Sends a request and reads the answer to its end.
-pub fn send(
+pub(crate) fn send(
     address: &str,
     method: &str,
     path: &str,

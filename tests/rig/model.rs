@@ -19,36 +19,36 @@ const NEAR_MS: u64 = 10_000;
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The encoding byte and the value.
-    pub value: Vec<u8>,
+    pub(crate) value: Vec<u8>,
     /// The commit that wrote it.
-    pub stamp: Versionstamp,
+    pub(crate) stamp: Versionstamp,
     /// Unix milliseconds from which on it is absent.
-    pub expire_at_ms: Option<u64>,
+    pub(crate) expire_at_ms: Option<u64>,
 }
 
 /// All entries, the expired ones among them.
-pub type State = BTreeMap<Vec<u8>, Entry>;
+pub(crate) type State = BTreeMap<Vec<u8>, Entry>;
 
 /// The entries that are there at a time.
-pub fn visible(state: &State, time_ms: u64) -> State {
+pub(crate) fn visible(state: &State, time_ms: u64) -> State {
     let here = |entry: &Entry| entry.expire_at_ms.is_none_or(|at| at > time_ms);
     state.iter().filter(|(_, entry)| here(entry)).map(|(key, entry)| (key.clone(), entry.clone())).collect()
 }
 
 /// A write to try, and what must come of it.
 #[derive(Debug)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     /// The write.
-    pub write: AtomicWrite,
+    pub(crate) write: AtomicWrite,
     /// What must come of it.
-    pub expected: Expected,
+    pub(crate) expected: Expected,
 }
 
 /// What must come of a write.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Expected {
+pub(crate) enum Expected {
     /// It commits.
     Commits,
     /// These checks fail.
@@ -58,7 +58,7 @@ pub enum Expected {
 }
 
 /// Draws a write for this state at this time: up to two checks, up to six mutations.
-pub fn draw(random: &mut SplitMix, state: &State, now_ms: u64) -> Attempt {
+pub(crate) fn draw(random: &mut SplitMix, state: &State, now_ms: u64) -> Attempt {
     let mut keys: Vec<_> = (0..random.below(3)).map(|_| any_key(random)).collect();
     keys.retain(|key| !is_near(state, key, now_ms));
     let checks: Vec<_> = keys.iter().map(|key| draw_check(random, state, key, now_ms)).collect();
@@ -157,7 +157,7 @@ fn draw_mutation(random: &mut SplitMix, state: &State, now_ms: u64) -> Mutation 
 }
 
 /// The state after a write that committed under `stamp`, between `now_ms` and a little later.
-pub fn apply(state: &mut State, write: &AtomicWrite, stamp: Versionstamp, now_ms: u64) {
+pub(crate) fn apply(state: &mut State, write: &AtomicWrite, stamp: Versionstamp, now_ms: u64) {
     // What has expired is absent for sums; what is near was not summed.
     state.retain(|_, entry| entry.expire_at_ms.is_none_or(|at| at > now_ms));
     for mutation in &write.mutations {
@@ -189,4 +189,27 @@ fn combine(kind: MutationType, stored: Option<&[u8]>, operand: &[u8]) -> Vec<u8>
         (Some(stored), _) => stored.max(operand),
     };
     result.to_le_bytes().to_vec()
+}
+
+#[test]
+fn every_outcome_is_drawn_and_some_entries_expire() {
+    let (mut random, mut state) = (SplitMix(3), State::new());
+    let (mut committed, mut failed, mut refused, mut expired) = (0, 0, 0, 0);
+    for step in 1..=1000 {
+        let now_ms = 1_000_000 + step * 50;
+        let attempt = draw(&mut random, &state, now_ms);
+        match attempt.expected {
+            Expected::FailedChecks(_) => failed += 1,
+            Expected::Refused => refused += 1,
+            Expected::Commits => {
+                committed += 1;
+                apply(&mut state, &attempt.write, Versionstamp::new(step, 0), now_ms);
+            }
+        }
+        expired += state.len() - visible(&state, now_ms + 500).len();
+    }
+    assert!(
+        committed > 500 && failed > 50 && refused > 20 && expired > 50,
+        "{committed} {failed} {refused} {expired}"
+    );
 }

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The lines of one stream so far.
 #[derive(Debug, Clone, Default)]
-pub struct Output(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Output(Arc<Mutex<Vec<String>>>);
 
 impl Output {
     /// Collects a stream until it ends, on a thread of its own.
-    pub fn collect(stream: impl Read + Send + 'static) -> Output {
+    pub(crate) fn collect(stream: impl Read + Send + 'static) -> Output {
         let output = Output::default();
         let lines = output.clone();
         std::thread::spawn(move || {
@@ -21,12 +21,12 @@ impl Output {
     }
 
     /// The lines so far.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The lines so far, as one text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.lines().join("\n")
     }
 }

@@ -13,12 +13,12 @@ const ACCESS_KEY: &str = "cairn-tests";
 const SECRET_KEY: &str = "cairn-tests-secret";
 
 /// What a client of these servers needs in its environment.
-pub const CREDENTIALS: [(&str, &str); 2] =
+pub(crate) const CREDENTIALS: [(&str, &str); 2] =
     [("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", SECRET_KEY)];
 
 /// A server with one empty bucket; killed when dropped.
 #[derive(Debug)]
-pub struct S3 {
+pub(crate) struct S3 {
     child: Child,
     port: u16,
     _data: TempDir,
@@ -26,7 +26,7 @@ pub struct S3 {
 
 impl S3 {
     /// Starts moto.
-    pub fn moto() -> TestResult<S3> {
+    pub(crate) fn moto() -> TestResult<S3> {
         let [port] = free_ports()?;
         let mut command = Command::new(peers::program("venv/bin/moto_server")?);
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
@@ -41,7 +41,7 @@ impl S3 {
     }
 
     /// Starts SeaweedFS.
-    pub fn weed() -> TestResult<S3> {
+    pub(crate) fn weed() -> TestResult<S3> {
         let data = tempfile::tempdir()?;
         let identities = data.path().join("identities.json");
         std::fs::write(&identities, identities_json())?;
@@ -85,12 +85,12 @@ impl S3 {
     }
 
     /// Host and port.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// The URL of an archive under a prefix of the bucket.
-    pub fn archive(&self, prefix: &str) -> String {
+    pub(crate) fn archive(&self, prefix: &str) -> String {
         let address = self.address();
         format!("s3://{BUCKET}/{prefix}?endpoint=http://{address}&region=us-east-1&path_style=true")
     }

@@ -6,11 +6,11 @@ use anyhow::Context;
 use cairn::bench::client::{Client, Http, Session};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// The binary under test, with nothing of the caller's environment that it would read.
-pub fn cairn() -> Command {
+pub(crate) fn cairn() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
     for (name, _) in std::env::vars_os() {
         let name_text = name.to_string_lossy();
@@ -24,42 +24,41 @@ pub fn cairn() -> Command {
 
 /// What `cairn serve` is started with.
 #[derive(Debug)]
-pub struct Serve {
-    data: PathBuf,
+pub(crate) struct Serve {
     command: Command,
 }
 
 impl Serve {
     /// On a data directory, on a free port, with the tests' token and a log in JSON.
-    pub fn on(data: &Path) -> Serve {
+    pub(crate) fn on(data: &Path) -> Serve {
         let mut command = cairn();
         command.arg("serve").arg("--data").arg(data).args(["--addr", "127.0.0.1:0", "--log-format", "json"]);
         command.env("DENO_KV_ACCESS_TOKEN", TOKEN);
-        Serve { data: data.to_owned(), command }
+        Serve { command }
     }
 
     /// With one more flag and its value.
-    pub fn flag(mut self, name: &str, value: impl AsRef<OsStr>) -> Serve {
+    pub(crate) fn flag(mut self, name: &str, value: impl AsRef<OsStr>) -> Serve {
         self.command.arg(name).arg(value);
         self
     }
 
     /// With more environment.
-    pub fn envs(mut self, variables: &[(&str, &str)]) -> Serve {
+    pub(crate) fn envs(mut self, variables: &[(&str, &str)]) -> Serve {
         self.command.envs(variables.iter().copied());
         self
     }
 
     /// Starts it and does not wait.
-    pub fn spawn(mut self) -> TestResult<Server> {
+    pub(crate) fn spawn(mut self) -> TestResult<Server> {
         let mut child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let printed = Output::collect(child.stdout.take().context("stdout is piped")?);
         let log = Output::collect(child.stderr.take().context("stderr is piped")?);
-        Ok(Server { child, data: self.data, url: String::new(), printed, log })
+        Ok(Server { child, url: String::new(), printed, log })
     }
 
     /// Starts it and waits until it is ready.
-    pub fn start(self) -> TestResult<Server> {
+    pub(crate) fn start(self) -> TestResult<Server> {
         let mut server = self.spawn()?;
         server.wait_until_ready()?;
         Ok(server)
@@ -68,16 +67,14 @@ impl Serve {
 
 /// A server under test; killed when dropped.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
-    /// Its data directory.
-    pub data: PathBuf,
     /// Where it listens, such as `http://127.0.0.1:4512`.
-    pub url: String,
+    pub(crate) url: String,
     /// What it prints for people.
-    pub printed: Output,
+    pub(crate) printed: Output,
     /// What it logs.
-    pub log: Output,
+    pub(crate) log: Output,
 }
 
 impl Server {
@@ -93,12 +90,12 @@ impl Server {
     }
 
     /// Whether it still runs.
-    pub fn is_alive(&mut self) -> TestResult<bool> {
+    pub(crate) fn is_alive(&mut self) -> TestResult<bool> {
         Ok(self.child.try_wait()?.is_none())
     }
 
     /// Looks for the URL in what it printed; whether it is known now.
-    pub fn find_url(&mut self) -> bool {
+    pub(crate) fn find_url(&mut self) -> bool {
         if let Some(url) = self.printed.lines().iter().find_map(|line| url_in(line)) {
             self.url = url;
         }
@@ -110,29 +107,29 @@ impl Server {
     }
 
     /// Host and port.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         self.url.trim_start_matches("http://")
     }
 
     /// The environment that a Deno or Node client needs.
-    pub fn client_env(&self) -> [(&'static str, String); 2] {
+    pub(crate) fn client_env(&self) -> [(&'static str, String); 2] {
         [("DENO_KV_URL", self.url.clone()), ("DENO_KV_ACCESS_TOKEN", TOKEN.to_owned())]
     }
 
     /// One more connection, over HTTP/1.1.
-    pub async fn connect(&self) -> TestResult<Client> {
+    pub(crate) async fn connect(&self) -> TestResult<Client> {
         Ok(Session::open(&self.url, TOKEN, Http::One).await?.connect().await?)
     }
 
     /// Kills it as `kill -9` does, and waits until it is gone.
-    pub fn kill(mut self) -> TestResult {
+    pub(crate) fn kill(mut self) -> TestResult {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
     /// Sends SIGTERM and waits for the end. Fails unless it exits with 0 and logged no warning or error.
-    pub fn stop(mut self) -> TestResult {
+    pub(crate) fn stop(mut self) -> TestResult {
         let status = self.terminate()?;
         anyhow::ensure!(status.success(), "SIGTERM ended it with {status}; {}", self.said());
         let alarms: Vec<_> = self.log.lines().into_iter().filter(|line| is_alarm(line)).collect();
@@ -141,14 +138,14 @@ impl Server {
     }
 
     /// Sends SIGTERM and waits for the end.
-    pub fn terminate(&mut self) -> TestResult<ExitStatus> {
+    pub(crate) fn terminate(&mut self) -> TestResult<ExitStatus> {
         let pid = Pid::from_raw(i32::try_from(self.child.id())?).context("a process has an id")?;
         kill_process(pid, Signal::TERM)?;
         self.wait()
     }
 
     /// Waits for the end.
-    pub fn wait(&mut self) -> TestResult<ExitStatus> {
+    pub(crate) fn wait(&mut self) -> TestResult<ExitStatus> {
         until("the server ends", || Ok(self.child.try_wait()?))
     }
 }
@@ -180,17 +177,17 @@ fn is_alarm(line: &str) -> bool {
 
 /// What a command that ended printed.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// Its exit code; `None` when a signal ended it.
-    pub code: Option<i32>,
+    pub(crate) code: Option<i32>,
     /// Standard output.
-    pub stdout: String,
+    pub(crate) stdout: String,
     /// Standard error.
-    pub stderr: String,
+    pub(crate) stderr: String,
 }
 
 /// Runs a command to its end; it is killed when that takes longer than [`PATIENCE`].
-pub fn run(command: &mut Command) -> TestResult<Ended> {
+pub(crate) fn run(command: &mut Command) -> TestResult<Ended> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut stdout = child.stdout.take().context("stdout is piped")?;
     let mut stderr = child.stderr.take().context("stderr is piped")?;
@@ -214,7 +211,7 @@ pub fn run(command: &mut Command) -> TestResult<Ended> {
 }
 
 /// Runs a command that must succeed.
-pub fn succeed(command: &mut Command) -> TestResult<Ended> {
+pub(crate) fn succeed(command: &mut Command) -> TestResult<Ended> {
     let ended = run(command)?;
     anyhow::ensure!(
         ended.code == Some(0),

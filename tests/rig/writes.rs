@@ -13,7 +13,7 @@ use engine::Versionstamp;
 const PAGE: i32 = 1000;
 
 /// The encoded key of text parts.
-pub fn key(parts: &[&str]) -> Vec<u8> {
+pub(crate) fn key(parts: &[&str]) -> Vec<u8> {
     let parts = parts.iter().map(|part| KeyPart::String((*part).to_owned())).collect();
     encode_key(&denokv_proto::Key(parts)).expect("a key of short parts is within every limit")
 }
@@ -24,27 +24,27 @@ fn mutation(key: &[u8], kind: MutationType, encoding: ValueEncoding, data: &[u8]
 }
 
 /// Sets a plain byte value.
-pub fn set(key: &[u8], value: &[u8]) -> Mutation {
+pub(crate) fn set(key: &[u8], value: &[u8]) -> Mutation {
     mutation(key, MutationType::MSet, ValueEncoding::VeBytes, value)
 }
 
 /// Changes an unsigned counter.
-pub fn number(key: &[u8], kind: MutationType, value: u64) -> Mutation {
+pub(crate) fn number(key: &[u8], kind: MutationType, value: u64) -> Mutation {
     mutation(key, kind, ValueEncoding::VeLe64, &value.to_le_bytes())
 }
 
 /// Removes a key.
-pub fn delete(key: &[u8]) -> Mutation {
+pub(crate) fn delete(key: &[u8]) -> Mutation {
     Mutation { key: key.to_vec(), mutation_type: MutationType::MDelete as i32, ..Mutation::default() }
 }
 
 /// A check that a key has this stamp; with `None`, that it is absent.
-pub fn check(key: &[u8], stamp: Option<Versionstamp>) -> Check {
+pub(crate) fn check(key: &[u8], stamp: Option<Versionstamp>) -> Check {
     Check { key: key.to_vec(), versionstamp: stamp.map_or_else(Vec::new, |stamp| stamp.as_bytes().to_vec()) }
 }
 
 /// Performs mutations in one atomic write, which must succeed.
-pub async fn commit(client: &mut Client, mutations: Vec<Mutation>) -> TestResult<Versionstamp> {
+pub(crate) async fn commit(client: &mut Client, mutations: Vec<Mutation>) -> TestResult<Versionstamp> {
     let write = AtomicWrite { mutations, ..AtomicWrite::default() };
     let output = client.atomic_write(&write).await?;
     anyhow::ensure!(output.status == AtomicWriteStatus::AwSuccess as i32, "the write has {}", output.status);
@@ -52,12 +52,12 @@ pub async fn commit(client: &mut Client, mutations: Vec<Mutation>) -> TestResult
 }
 
 /// A stamp from the wire.
-pub fn stamp_of(bytes: &[u8]) -> TestResult<Versionstamp> {
+pub(crate) fn stamp_of(bytes: &[u8]) -> TestResult<Versionstamp> {
     Ok(Versionstamp::from_bytes(bytes.try_into()?))
 }
 
 /// Every entry from `start`, inclusive, to `end`, exclusive, page by page.
-pub async fn list(client: &mut Client, start: &[u8], end: &[u8]) -> TestResult<Vec<KvEntry>> {
+pub(crate) async fn list(client: &mut Client, start: &[u8], end: &[u8]) -> TestResult<Vec<KvEntry>> {
     let mut entries: Vec<KvEntry> = Vec::new();
     let mut start = start.to_vec();
     loop {
