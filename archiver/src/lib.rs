@@ -1,1 +1,32 @@
-//! Placeholder.
+//! Ships sealed WAL segments and checkpoints to object storage, and restores any commit from there.
+//!
+//! - Objects are written once; data first, then what names it. What no checkpoint names and no run
+//!   of the content hash reaches is not in the archive.
+//! - Shipping needs the right to put objects and nothing else, and sends nothing when idle.
+//! - Which points can be restored is computed from what is there, never guessed.
+//! - The disk, the clock and randomness come from [`engine::Env`], the bucket from
+//!   [`store::ObjectStore`]: a whole life of an archive can be repeated from a seed.
+
+pub mod catalog;
+pub mod checkpoint;
+mod envelope;
+mod error;
+mod fetch;
+#[doc(hidden)]
+pub mod fuzzing;
+pub mod layout;
+pub mod lineage;
+pub mod progress;
+pub mod prune;
+pub mod restore;
+pub mod retention;
+pub mod segment;
+pub mod ship;
+pub mod store;
+pub mod verify;
+
+#[cfg(test)]
+mod tests;
+
+use envelope::open_envelope;
+pub use error::{Error, Result};

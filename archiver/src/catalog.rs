@@ -1,0 +1,282 @@
+//! What an archive holds, read from its listing.
+//!
+//! - Names carry what is needed to find every run of history; only the small objects that name
+//!   others (lineages, checkpoints) are fetched.
+//! - Nothing here is trusted further than to make a plan: a restore checks every byte it uses.
+//! - An object that should be usable and is not is kept with its reason, never dropped silently.
+
+pub mod window;
+
+use crate::checkpoint::{self, Checkpoint};
+use crate::layout::{self, CheckpointName, Digest, Kind, LineageFolder, Name, PrunedName, SegmentName};
+use crate::layout::{LINEAGES, TableDigest};
+use crate::lineage::{self, Announcement};
+use crate::store::{self, ObjectStore, list_all};
+use futures::{StreamExt, TryStreamExt};
+use std::collections::BTreeMap;
+
+/// Small objects fetched at a time.
+const FETCHES_MAX: usize = 8;
+
+/// A segment in the listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Segment {
+    /// What its name says.
+    pub name: SegmentName,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// A table in the listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Table {
+    /// Its size.
+    pub bytes: u64,
+    /// When it was written, by the store's clock.
+    pub modified_ms: u64,
+}
+
+/// Whether a restore can start from a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// It was read, and all its tables are listed with their sizes.
+    Whole(Checkpoint),
+    /// Why not.
+    Unusable(String),
+}
+
+/// A checkpoint in the listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointEntry {
+    /// What its name says.
+    pub name: CheckpointName,
+    /// The size of the object itself.
+    pub bytes: u64,
+    /// What it holds.
+    pub content: Content,
+}
+
+impl CheckpointEntry {
+    /// The checkpoint, if a restore can start from it.
+    pub const fn whole(&self) -> Option<&Checkpoint> {
+        match &self.content {
+            Content::Whole(checkpoint) => Some(checkpoint),
+            Content::Unusable(_) => None,
+        }
+    }
+}
+
+/// One lineage of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History {
+    /// Whose it is.
+    pub folder: LineageFolder,
+    /// Who it is; `None` when that object is missing or damaged.
+    pub announcement: Option<Announcement>,
+    /// Segments, sorted by the commit before their first one.
+    pub segments: Vec<Segment>,
+    /// Checkpoints, sorted by stamp.
+    pub checkpoints: Vec<CheckpointEntry>,
+    /// Tables.
+    pub tables: BTreeMap<TableDigest, Table>,
+    /// What retention removed.
+    pub pruned: Vec<PrunedName>,
+    /// Objects that are not what they should be, each with the reason.
+    pub damaged: Vec<(String, String)>,
+}
+
+impl History {
+    /// A lineage of which nothing is known yet.
+    pub fn new(folder: LineageFolder) -> Self {
+        Self {
+            folder,
+            announcement: None,
+            segments: Vec::new(),
+            checkpoints: Vec::new(),
+            tables: BTreeMap::new(),
+            pruned: Vec::new(),
+            damaged: Vec::new(),
+        }
+    }
+
+    /// The whole name of one of its objects.
+    pub fn object(&self, kind: Kind) -> String {
+        Name { lineage: self.folder, kind }.to_string()
+    }
+
+    /// The stamp below which retention removed points, if it removed any.
+    pub fn pruned_below(&self) -> Option<engine::Versionstamp> {
+        self.pruned.iter().map(|name| name.below).max()
+    }
+}
+
+/// What an archive holds of one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Catalog {
+    /// Where it is.
+    pub location: String,
+    /// The group.
+    pub group: u64,
+    /// Its lineages, sorted by epoch.
+    pub lineages: Vec<History>,
+    /// Objects in the archive's folder that are not ours.
+    pub foreign: Vec<String>,
+}
+
+/// Reads what an archive holds of one group.
+///
+/// # Errors
+///
+/// What the store says. Damaged objects are not an error here: they are in the catalog.
+pub async fn read(store: &dyn ObjectStore, group: u64) -> store::Result<Catalog> {
+    let mut lineages: BTreeMap<LineageFolder, Listing> = BTreeMap::new();
+    let mut foreign = Vec::new();
+    for object in list_all(store, LINEAGES).await? {
+        let Some(name) = Name::parse(&object.name) else {
+            foreign.push(object.name);
+            continue;
+        };
+        let listing = lineages.entry(name.lineage).or_insert_with(|| Listing::new(name.lineage));
+        listing.add(group, name.kind, &object);
+    }
+    let mut catalog = Catalog { location: store.location(), group, lineages: Vec::new(), foreign };
+    for listing in lineages.into_values() {
+        catalog.lineages.push(listing.load(store, group).await?);
+    }
+    Ok(catalog)
+}
+
+/// A lineage whose small objects were not fetched yet.
+struct Listing {
+    history: History,
+    announcements: Vec<Digest>,
+    checkpoints: Vec<(CheckpointName, u64)>,
+}
+
+impl Listing {
+    fn new(folder: LineageFolder) -> Self {
+        Self { history: History::new(folder), announcements: Vec::new(), checkpoints: Vec::new() }
+    }
+
+    fn add(&mut self, wanted: u64, kind: Kind, object: &store::Object) {
+        let history = &mut self.history;
+        match kind {
+            Kind::Lineage(digest) => self.announcements.push(digest),
+            Kind::Segment(group, name) if group == wanted => {
+                history.segments.push(Segment { name, bytes: object.bytes });
+            }
+            Kind::Checkpoint(group, name) if group == wanted => self.checkpoints.push((name, object.bytes)),
+            Kind::Table(group, digest) if group == wanted => {
+                let table = Table { bytes: object.bytes, modified_ms: object.modified_ms };
+                history.tables.insert(digest, table);
+            }
+            Kind::Pruned(group, name) if group == wanted => history.pruned.push(name),
+            _ => {}
+        }
+    }
+
+    async fn load(self, store: &dyn ObjectStore, group: u64) -> store::Result<History> {
+        let mut history = self.history;
+        for digest in self.announcements {
+            let name = history.object(Kind::Lineage(digest));
+            match fetch_announcement(store, &name, digest, history.folder).await? {
+                Ok(found) => {
+                    let earlier = history.announcement.is_none_or(|known| found.begun_ms < known.begun_ms);
+                    history.announcement = if earlier { Some(found) } else { history.announcement };
+                }
+                Err(reason) => history.damaged.push((name, reason)),
+            }
+        }
+        let entries = {
+            let history = &history;
+            let fetch = |(name, bytes): (CheckpointName, u64)| async move {
+                let content = fetch_checkpoint(store, group, history, name).await?;
+                Ok::<_, store::Error>(CheckpointEntry { name, bytes, content })
+            };
+            futures::stream::iter(self.checkpoints).map(fetch).buffered(FETCHES_MAX).try_collect().await?
+        };
+        history.checkpoints = entries;
+        history.checkpoints.sort_by_key(|entry| entry.name);
+        history.segments.sort_unstable_by_key(|segment| (segment.name.base, segment.name));
+        for entry in &history.checkpoints {
+            if let Content::Unusable(reason) = &entry.content {
+                let name = history.object(Kind::Checkpoint(group, entry.name));
+                history.damaged.push((name, reason.clone()));
+            }
+        }
+        Ok(history)
+    }
+}
+
+/// Fetches a small object whose name carries its digest. The inner error is the reason why the object
+/// is not what it should be.
+async fn fetch(
+    store: &dyn ObjectStore,
+    name: &str,
+    len_max: u64,
+    digest: Digest,
+) -> store::Result<Result<bytes::Bytes, String>> {
+    match store.get(name, len_max).await {
+        Ok(bytes) if Digest::of(&bytes) == digest => Ok(Ok(bytes)),
+        Ok(_) => Ok(Err("its bytes do not have the digest in its name".to_owned())),
+        Err(error @ (store::Error::NotFound { .. } | store::Error::TooLarge { .. })) => {
+            Ok(Err(error.to_string()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn fetch_announcement(
+    store: &dyn ObjectStore,
+    name: &str,
+    digest: Digest,
+    folder: LineageFolder,
+) -> store::Result<Result<Announcement, String>> {
+    let bytes = match fetch(store, name, lineage::OBJECT_BYTES_MAX, digest).await? {
+        Ok(bytes) => bytes,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    Ok(match Announcement::decode(&bytes) {
+        Ok(found) if LineageFolder::from(found.lineage) == folder => Ok(found),
+        Ok(_) => Err("it stands in the folder of another lineage".to_owned()),
+        Err(malformed) => Err(malformed.to_string()),
+    })
+}
+
+async fn fetch_checkpoint(
+    store: &dyn ObjectStore,
+    group: u64,
+    history: &History,
+    name: CheckpointName,
+) -> store::Result<Content> {
+    let object = history.object(Kind::Checkpoint(group, name));
+    let bytes = match fetch(store, &object, checkpoint::OBJECT_BYTES_MAX, name.digest).await? {
+        Ok(bytes) => bytes,
+        Err(reason) => return Ok(Content::Unusable(reason)),
+    };
+    let found = match Checkpoint::decode(&bytes) {
+        Ok(found) => found,
+        Err(malformed) => return Ok(Content::Unusable(malformed.to_string())),
+    };
+    if found.lineage != history.folder || found.group != group || found.name(name.digest) != name {
+        return Ok(Content::Unusable("it is not the checkpoint that its name says".to_owned()));
+    }
+    let wrong = found.tables.iter().find_map(|table| {
+        let object = history.object(Kind::Table(group, table.digest));
+        match history.tables.get(&table.digest) {
+            None => Some(format!("its table {object} is missing")),
+            Some(listed) if listed.bytes != table.bytes => {
+                Some(format!("its table {object} has {} bytes instead of {}", listed.bytes, table.bytes))
+            }
+            Some(_) => None,
+        }
+    });
+    Ok(wrong.map_or(Content::Whole(found), Content::Unusable))
+}
+
+/// A time as people read it: RFC 3339 in UTC with milliseconds.
+pub fn rfc3339(time_ms: u64) -> String {
+    let time = i64::try_from(time_ms.min(layout::TIME_MS_MAX)).ok();
+    let time = time.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    time.map_or_else(|| format!("{time_ms} ms"), |time| format!("{time:.3}"))
+}

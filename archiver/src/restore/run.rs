@@ -1,0 +1,177 @@
+//! Carries a plan out: fetches, checks and builds; nothing is a data directory before all is right.
+
+use super::plan::Plan;
+use super::replay::Replay;
+use super::target::Target;
+use crate::checkpoint::Table;
+use crate::error::blocking;
+use crate::fetch::{self, FETCHES_MAX};
+use crate::progress::Progress;
+use crate::store::ObjectStore;
+use crate::{Error, Result};
+use engine::{Applied, ContentHash, Engine, Env, Lineage, LineageId, Options, Random, Versionstamp};
+use futures::{StreamExt, TryStreamExt};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Where a restore goes.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// The disk it is on, and the randomness for the new lineage.
+    pub env: Env,
+    /// An absent or empty directory.
+    pub dir: PathBuf,
+    /// For the engine while it replays.
+    pub options: Options,
+}
+
+/// What was restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restored {
+    /// The last commit it holds.
+    pub stamp: Versionstamp,
+    /// The clock at it, Unix milliseconds.
+    pub time_ms: u64,
+    /// The content hash at it.
+    pub hash: ContentHash,
+    /// Commits that were replayed on top of the checkpoint.
+    pub commits: u64,
+    /// The lineage that begins with it.
+    pub lineage: Lineage,
+}
+
+/// Restores what the plan says into a directory, which is left empty when that fails.
+///
+/// # Errors
+///
+/// [`Error::Target`] before anything is touched; otherwise which object is damaged or missing, where
+/// histories part, or what the store, the disk or the engine says.
+pub async fn run(
+    store: &dyn ObjectStore,
+    plan: &Plan,
+    group: u64,
+    destination: &Destination,
+    progress: &dyn Progress,
+) -> Result<Restored> {
+    let (fs, dir) = (destination.env.fs.clone(), destination.dir.clone());
+    let target = blocking(move || Target::begin(fs, &dir, group)).await?;
+    progress.total_bytes(plan.bytes());
+    let done = build(store, plan, group, destination, &target, progress).await;
+    blocking(move || match done {
+        Ok(restored) => target.finish().map(|()| restored),
+        Err(error) => {
+            if let Err(left) = target.abandon() {
+                tracing::warn!(error = %left, "an unfinished restore is left");
+            }
+            Err(error)
+        }
+    })
+    .await
+}
+
+async fn build(
+    store: &dyn ObjectStore,
+    plan: &Plan,
+    group: u64,
+    destination: &Destination,
+    target: &Target,
+    progress: &dyn Progress,
+) -> Result<Restored> {
+    fetch_checkpoint(store, plan, group, target, progress).await?;
+    let (to, env, options) = (target.clone(), destination.env.clone(), destination.options.clone());
+    let start = start_of(plan);
+    let id = plan.history.folder.id;
+    let engine = blocking(move || open(&to, env, options, &start, id)).await?;
+    let mut replay = Replay::new(engine, &start, plan.until, !plan.rivals.is_empty());
+    let fetches = plan.segments.iter().map(|segment| async move {
+        let fetched = fetch::segment(store, &plan.history, group, segment).await?;
+        Ok::<_, Error>((segment.bytes, fetched))
+    });
+    let mut fetches = futures::stream::iter(fetches).buffered(FETCHES_MAX);
+    while let Some((bytes, (object, reader))) = fetches.try_next().await? {
+        replay = blocking(move || replay.segment(&object, reader).map(|()| replay)).await?;
+        progress.done_bytes(bytes);
+    }
+    for rival in &plan.rivals {
+        let (object, reader) = fetch::segment(store, &plan.history, group, rival).await?;
+        replay = blocking(move || replay.compare(&object, reader).map(|()| replay)).await?;
+    }
+    let mut id = LineageId([0; 16]);
+    destination.env.random.fill(&mut id.0);
+    blocking(move || close(replay, id)).await
+}
+
+/// The state before the first segment.
+fn start_of(plan: &Plan) -> Applied {
+    let empty =
+        Applied { version: 0, term: 0, time_ms: 0, hash: ContentHash::EMPTY, stamp: Versionstamp::ZERO };
+    plan.checkpoint.as_ref().map_or(empty, |(_, checkpoint)| checkpoint.applied)
+}
+
+async fn fetch_checkpoint(
+    store: &dyn ObjectStore,
+    plan: &Plan,
+    group: u64,
+    target: &Target,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let Some((_, checkpoint)) = &plan.checkpoint else { return Ok(()) };
+    let fetch = |table: Table| async move {
+        let bytes = fetch::table(store, &plan.history, group, &table).await?;
+        let to = target.clone();
+        blocking(move || to.add_table(&table.digest.file_name(), &bytes)).await?;
+        progress.done_bytes(table.bytes);
+        Ok::<_, Error>(())
+    };
+    let tables = futures::stream::iter(checkpoint.tables.iter().copied());
+    tables.map(fetch).buffer_unordered(FETCHES_MAX).try_collect::<()>().await?;
+    let (to, manifest) = (target.clone(), checkpoint.manifest.clone());
+    blocking(move || to.add_manifest(&manifest)).await
+}
+
+/// Opens the engine and checks that it holds what the archive says it starts from.
+fn open(target: &Target, env: Env, options: Options, start: &Applied, id: LineageId) -> Result<Engine> {
+    let (engine, _) = if start.version == 0 {
+        Engine::open(with_lineage(env, id), target.engine_dir(), options)?
+    } else {
+        Engine::open(env, target.engine_dir(), options)?
+    };
+    let (applied, lineage) = (engine.applied(), engine.lineage());
+    if lineage.id != id || (applied.stamp, applied.hash) != (start.stamp, start.hash) {
+        let what = format!("it starts at {} of lineage {}", applied.stamp, lineage.id);
+        return Err(Error::Differs { what });
+    }
+    Ok(engine)
+}
+
+/// Makes the result durable and begins its lineage.
+fn close(replay: Replay, id: LineageId) -> Result<Restored> {
+    let (stamp, hash, time_ms, commits) = replay.reached();
+    let engine = replay.finish()?;
+    let lineage = engine.begin_lineage(id)?;
+    engine.close()?;
+    Ok(Restored { stamp, time_ms, hash, commits, lineage })
+}
+
+/// The environment in which a new engine gets the lineage `id`: the id is the first thing an engine
+/// draws, which [`open`] checks.
+fn with_lineage(env: Env, id: LineageId) -> Env {
+    let random = Arc::new(LineageFirst { id: Mutex::new(Some(id)), then: env.random });
+    Env { random, ..env }
+}
+
+#[derive(Debug)]
+struct LineageFirst {
+    id: Mutex<Option<LineageId>>,
+    then: Arc<dyn Random>,
+}
+
+impl Random for LineageFirst {
+    fn fill(&self, bytes: &mut [u8]) {
+        let id = self.id.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match id {
+            Some(id) if bytes.len() == id.0.len() => bytes.copy_from_slice(&id.0),
+            _ => self.then.fill(bytes),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! How shipping goes, for metrics and for people.
+
+use engine::Versionstamp;
+
+/// How shipping goes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Status {
+    /// Everything up to this commit was shipped.
+    pub shipped: Versionstamp,
+    /// The clock at it, Unix milliseconds.
+    pub shipped_ms: u64,
+    /// Whether what was shipped can be restored: a checkpoint or the empty beginning stands before it.
+    pub rooted: bool,
+    /// Bytes of sealed log that wait.
+    pub backlog_bytes: u64,
+    /// Since when something waits without a break, Unix milliseconds.
+    pub backlog_since_ms: Option<u64>,
+    /// Objects put since the start.
+    pub objects: u64,
+    /// Bytes put since the start.
+    pub bytes: u64,
+    /// Gaps since the start.
+    pub gaps: u64,
+    /// When the last checkpoint was made, Unix milliseconds.
+    pub checkpoint_ms: Option<u64>,
+    /// The checkpoint that is being uploaded: bytes done, bytes in all.
+    pub checkpoint_upload: Option<(u64, u64)>,
+    /// Why shipping stands still; `None` while it does not.
+    pub error: Option<String>,
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = cause.source();
+    }
+    text
+}

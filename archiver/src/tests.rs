@@ -1,0 +1,6 @@
+//! Whole lives of archives on a simulated disk, clock and bucket.
+
+mod damage;
+mod life;
+mod upkeep;
+mod world;

@@ -1,0 +1,259 @@
+use super::world::{TestResult, World};
+use crate::catalog;
+use crate::checkpoint::Before;
+use crate::restore::{PlanError, Point, Wanted};
+use crate::ship::Step;
+use crate::store::sim::Fault;
+use std::time::Duration;
+
+#[tokio::test]
+async fn every_commit_can_be_restored() -> TestResult {
+    for seed in 0..3 {
+        let mut world = World::new(seed)?;
+        for round in 0..12 {
+            for count in [1, 3, 2] {
+                world.commit(count)?;
+            }
+            world.ship().await?;
+            if round == 5 {
+                world.clock.advance(world.settings.checkpoint_interval_ms);
+                world.commit(2)?;
+                let steps = world.ship().await?;
+                assert!(steps.iter().any(|step| matches!(step, Step::Checkpoint(_))), "{steps:?}");
+            }
+            if round % 4 == 3 {
+                world.reopen()?;
+            }
+        }
+        let states = world.states.clone();
+        for state in &states {
+            let (dir, restored) = world.restore(Point::Stamp(state.stamp)).await?;
+            world.check(&dir, &restored, state)?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_time_in_the_window_is_the_last_commit_before_it() -> TestResult {
+    let mut world = World::new(7)?;
+    for _ in 0..10 {
+        world.commit(2)?;
+        world.clock.advance(5);
+        world.ship().await?;
+    }
+    let states = world.states.clone();
+    let (first, last) = (states[0].time_ms, world.last()?.time_ms);
+    for time_ms in (first..=last).step_by(7).chain([last]) {
+        let expected = states.iter().rfind(|state| state.time_ms <= time_ms).ok_or("one is before")?;
+        let (dir, restored) = world.restore(Point::TimeMs(time_ms)).await?;
+        world.check(&dir, &restored, expected)?;
+    }
+    for outside in [first - 1, last + 1] {
+        let result = world.restore(Point::TimeMs(outside)).await;
+        assert!(matches!(result, Err(crate::Error::Plan(PlanError::Unreachable { .. }))), "{outside}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_restored_database_goes_on_in_a_lineage_of_its_own() -> TestResult {
+    let mut world = World::new(1)?;
+    for _ in 0..6 {
+        world.commit(2)?;
+    }
+    world.ship().await?;
+    let undone = world.last()?.clone();
+    let back = world.states[5].clone();
+    let (dir, restored) = world.restore(Point::Stamp(back.stamp)).await?;
+    world.engine.close()?;
+    let past = world.states.clone();
+    world.open(&dir.join("groups/1"))?;
+    world.states.truncate(6);
+    world.clock.advance(1_000);
+    let steps = world.ship().await?;
+    assert_eq!(steps.last(), Some(&Step::Checkpoint(back.stamp)), "a child starts with a full checkpoint");
+    for _ in 0..4 {
+        world.commit(2)?;
+    }
+    world.ship().await?;
+    assert!(world.states[6].stamp > undone.stamp, "no stamp is given twice");
+    // Stamps of both lives are there, each in its own lineage.
+    for state in past.iter().chain(&world.states.clone()) {
+        let (dir, restored) = world.restore(Point::Stamp(state.stamp)).await?;
+        world.check(&dir, &restored, state)?;
+    }
+    let result = world.restore(Point::Latest).await;
+    assert!(matches!(result, Err(crate::Error::Plan(PlanError::Ambiguous { .. }))));
+    let named = Wanted { point: Point::Latest, lineage: Some(restored.lineage.id), without: Vec::new() };
+    let (dir, latest) = world.restore_from(&world.store.clone(), named).await?;
+    let last = world.last()?.clone();
+    world.check(&dir, &latest, &last)?;
+    assert_eq!(latest.lineage.epoch, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_is_requested_while_nothing_is_committed() -> TestResult {
+    let mut world = World::new(2)?;
+    world.ship().await?;
+    assert_eq!(world.store.requests(), 0, "an empty database ships nothing");
+    world.commit(1)?;
+    world.ship().await?;
+    let requests = world.store.requests();
+    assert_eq!(requests, 2, "who the lineage is, and one segment");
+    world.clock.advance(10 * world.settings.checkpoint_interval_ms);
+    let steps = world.ship().await?;
+    assert!(matches!(steps.last(), Some(Step::Checkpoint(_))), "{steps:?}");
+    let requests = world.store.requests();
+    world.clock.advance(10 * world.settings.checkpoint_interval_ms);
+    world.ship().await?;
+    world.reopen()?;
+    world.ship().await?;
+    assert_eq!(world.store.requests(), requests, "records of progress ship nothing");
+    Ok(())
+}
+
+#[tokio::test]
+async fn failures_of_the_store_lose_nothing_and_duplicate_at_most() -> TestResult {
+    for fault in [Fault::Unreachable, Fault::AnswerLost, Fault::Refused] {
+        let mut world = World::new(3)?;
+        for round in 0..20 {
+            world.commit(2)?;
+            world.clock.advance(world.settings.checkpoint_interval_ms / 5);
+            world.store.fail_next(fault, round % 3);
+            while let Err(error) = world.ship().await {
+                assert!(matches!(error, crate::Error::Store(_)), "{error}");
+            }
+            if round % 7 == 6 {
+                world.reopen()?;
+            }
+        }
+        let states = world.states.clone();
+        for state in states.iter().step_by(5) {
+            let (dir, restored) = world.restore(Point::Stamp(state.stamp)).await?;
+            world.check(&dir, &restored, state)?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_crash_between_an_upload_and_its_record_is_no_fork() -> TestResult {
+    let mut world = World::new(4)?;
+    world.commit(2)?;
+    world.commit(2)?;
+    world.ship().await?;
+    // The object arrives, its answer does not; then the process dies and more is committed.
+    world.commit(2)?;
+    world.store.fail_next(Fault::AnswerLost, 1);
+    assert!(world.ship().await.is_err());
+    world.commit(2)?;
+    world.reopen()?;
+    world.ship().await?;
+    let history = catalog::read(&world.store, 1).await?.lineages.pop().ok_or("a lineage")?;
+    assert!(history.segments.len() >= 3, "the second upload reaches further");
+    assert_eq!(history.windows().len(), 1);
+    for state in world.states.clone() {
+        let (dir, restored) = world.restore(Point::Stamp(state.stamp)).await?;
+        world.check(&dir, &restored, &state)?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_backlog_over_its_bound_becomes_a_gap_that_is_recorded() -> TestResult {
+    let mut world = World::new(5)?;
+    world.settings.backlog_bytes_max = 8 << 10;
+    world.reopen()?;
+    world.commit(2)?;
+    world.ship().await?;
+    let before = world.last()?.clone();
+    world.store.set_down(true);
+    while world.shipper.status().borrow().gaps == 0 {
+        world.commit(3)?;
+        assert!(world.ship().await.is_err());
+    }
+    let lost = world.states[4].clone();
+    world.store.set_down(false);
+    world.ship().await?;
+    let after = world.last()?.clone();
+    world.commit(1)?;
+    world.ship().await?;
+    let history = catalog::read(&world.store, 1).await?.lineages.pop().ok_or("a lineage")?;
+    let windows = history.windows();
+    assert_eq!(windows.len(), 2, "{windows:?}");
+    assert_eq!(windows[0].last.stamp, before.stamp);
+    let mut recorded = history.checkpoints.iter().filter_map(|entry| entry.whole()).map(|c| c.before);
+    assert!(recorded.any(|found| found == Before::Gap(before.stamp)));
+    let result = world.restore(Point::Stamp(lost.stamp)).await;
+    assert!(matches!(result, Err(crate::Error::Plan(PlanError::Unreachable { .. }))));
+    for state in [before, after, world.last()?.clone()] {
+        let (dir, restored) = world.restore(Point::Stamp(state.stamp)).await?;
+        world.check(&dir, &restored, &state)?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_engine_with_a_past_that_was_not_shipped_starts_with_a_checkpoint() -> TestResult {
+    let mut world = World::new(6)?;
+    // The shipper of another target keeps nothing for this one.
+    for _ in 0..40 {
+        world.commit(2)?;
+    }
+    world.ship().await?;
+    world.store = crate::store::sim::Sim::new();
+    let target_changed = world.states.len();
+    world.engine.flush()?;
+    world.engine.keep_segments_after(None);
+    while world.engine.maintain()? == engine::Progress::Worked {}
+    world.reopen()?;
+    // The simulated stores have one name, so that the mark is trusted until the log shows otherwise.
+    world.commit(2)?;
+    world.clock.advance(world.settings.checkpoint_interval_ms);
+    world.ship().await?;
+    let result = world.restore(Point::Stamp(world.states[target_changed - 2].stamp)).await;
+    assert!(result.is_err(), "what was shipped elsewhere is not here");
+    let last = world.last()?.clone();
+    let (dir, restored) = world.restore(Point::Stamp(last.stamp)).await?;
+    world.check(&dir, &restored, &last)
+}
+
+#[tokio::test]
+async fn a_checkpoint_puts_only_tables_that_the_last_one_did_not_name() -> TestResult {
+    let mut world = World::new(8)?;
+    let interval = world.settings.checkpoint_interval_ms;
+    for _ in 0..60 {
+        world.commit(2)?;
+    }
+    world.clock.advance(interval);
+    world.ship().await?;
+    for reopens in [false, true] {
+        world.clock.advance(interval);
+        world.commit(1)?;
+        if reopens {
+            world.reopen()?;
+        }
+        let steps = world.ship().await?;
+        let tables = steps.iter().filter(|step| **step == Step::Table).count();
+        let history = catalog::read(&world.store, 1).await?.lineages.pop().ok_or("a lineage")?;
+        let last = history.checkpoints.last().and_then(|entry| entry.whole()).ok_or("a checkpoint")?;
+        assert!(tables < last.tables.len(), "{tables} of {}", last.tables.len());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn draining_ships_what_was_committed_last() -> TestResult {
+    let mut world = World::new(9)?;
+    world.commit(2)?;
+    assert!(world.shipper.drain(Duration::from_secs(60)).await);
+    let last = world.last()?.clone();
+    let (dir, restored) = world.restore(Point::Stamp(last.stamp)).await?;
+    world.check(&dir, &restored, &last)?;
+    world.store.set_down(true);
+    world.commit(1)?;
+    assert!(!world.shipper.drain(Duration::from_secs(60)).await);
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! Pruning and verifying.
+
+use super::world::{TestResult, World};
+use crate::catalog;
+use crate::progress::Unwatched;
+use crate::prune::prune;
+use crate::restore::Point;
+use crate::verify::{Hole, verify};
+use bytes::Bytes;
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// Two commits every half hour for a while, checkpoints every hour.
+async fn days(seed: u64, half_hours: u64) -> Result<World, Box<dyn std::error::Error>> {
+    let mut world = World::new(seed)?;
+    for _ in 0..half_hours {
+        world.clock.advance(HOUR_MS / 2);
+        world.commit(2)?;
+        world.ship().await?;
+    }
+    Ok(world)
+}
+
+#[tokio::test]
+async fn pruning_keeps_every_point_of_the_window_and_says_what_it_removed() -> TestResult {
+    let mut world = days(21, 60).await?;
+    let now = world.env.clock.now_ms();
+    let before = world.store.names().len();
+    let pruned = prune(&world.store, 1, now, 5 * HOUR_MS).await?;
+    assert!(pruned.objects > 20 && world.store.names().len() < before, "{pruned:?}");
+    let again = prune(&world.store, 1, now, 5 * HOUR_MS).await?;
+    assert_eq!(again.objects, 0, "what is left is needed");
+    let states = world.states.clone();
+    let kept = states.iter().filter(|state| state.time_ms >= now - 5 * HOUR_MS);
+    for state in kept.step_by(3) {
+        let (dir, restored) = world.restore(Point::Stamp(state.stamp)).await?;
+        world.check(&dir, &restored, state)?;
+    }
+    let error = world.restore(Point::Stamp(states[2].stamp)).await.err().ok_or("it is gone")?;
+    assert!(error.to_string().contains("the archive reaches"), "{error}");
+    let report = verify(&world.store, 1, &Unwatched).await?;
+    assert_eq!(report.problems, [], "pruned is not lost");
+    Ok(())
+}
+
+#[tokio::test]
+async fn shipping_goes_on_beside_pruning() -> TestResult {
+    let mut world = days(22, 10).await?;
+    for _ in 0..60 {
+        world.clock.advance(HOUR_MS / 2);
+        world.commit(1)?;
+        world.ship().await?;
+        prune(&world.store, 1, world.env.clock.now_ms(), HOUR_MS).await?;
+        let catalog = catalog::read(&world.store, 1).await?;
+        let whole = catalog.lineages[0].checkpoints.iter().all(|entry| entry.whole().is_some());
+        assert!(whole, "no table of a remaining checkpoint is removed");
+    }
+    let last = world.last()?.clone();
+    let (dir, restored) = world.restore(Point::Latest).await?;
+    world.check(&dir, &restored, &last)?;
+    assert!(world.store.names().len() < 60, "it stays bounded: {}", world.store.names().len());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_sound_archive_verifies_and_every_damaged_object_is_found() -> TestResult {
+    let world = days(23, 8).await?;
+    let report = verify(&world.store, 1, &Unwatched).await?;
+    assert_eq!((report.problems.as_slice(), report.holes.as_slice()), (&[][..], &[][..]));
+    assert_eq!(report.commits, world.states.len() as u64);
+    let names = world.store.names();
+    let tail = names.iter().rfind(|name| name.ends_with(".seg")).ok_or("a segment")?;
+    for name in &names {
+        for alter in [false, true] {
+            let store = world.store.fork();
+            let mut bytes = store.tamper(name, None).ok_or("it was listed")?.to_vec();
+            // That the newest segment or a checkpoint is gone shows nowhere: nothing follows it.
+            if !alter && (name == tail || name.ends_with(".ckpt")) {
+                continue;
+            }
+            if alter {
+                let at = bytes.len() - 1;
+                bytes[at] ^= 0x80;
+                store.tamper(name, Some(Bytes::from(bytes)));
+            }
+            let report = verify(&store, 1, &Unwatched).await?;
+            assert!(!report.problems.is_empty(), "{name}, altered: {alter}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_recorded_gap_is_told_from_a_loss() -> TestResult {
+    let mut world = days(24, 3).await?;
+    let before = world.last()?.stamp;
+    world.settings.backlog_bytes_max = 1;
+    world.store.set_down(true);
+    world.reopen()?;
+    world.commit(2)?;
+    assert!(world.ship().await.is_err());
+    world.store.set_down(false);
+    world.ship().await?;
+    let after = world.last()?.stamp;
+    let report = verify(&world.store, 1, &Unwatched).await?;
+    assert_eq!(report.problems, []);
+    assert_eq!(report.holes, [Hole { after: before, before: after, pruned: false }]);
+    Ok(())
+}
