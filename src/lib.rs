@@ -1,1 +1,23 @@
-//! Placeholder.
+//! CairnKV: a Deno KV that people run themselves.
+//!
+//! The binary `cairn` is a thin shell around [`cli`]. From socket to disk: [`server`] accepts, [`connect`]
+//! answers, [`database`] reads snapshots and passes writes to the [`sequencer`], which applies them to the
+//! engine and tells the [`hub`] of watches.
+
+pub mod archive;
+pub mod bench;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod connect;
+pub mod data_dir;
+pub mod database;
+pub mod hub;
+pub mod import;
+pub mod metrics;
+pub mod sequencer;
+pub mod server;
+pub mod telemetry;
+
+#[cfg(test)]
+mod testing;

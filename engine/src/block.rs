@@ -72,7 +72,7 @@ impl Block {
     /// When the parts do not fit each other.
     pub(crate) fn open(bytes: Bytes) -> Result<Self, Malformed> {
         let mut rest = Decoder::new(&bytes);
-        let entries = rest.u32("the number of entries")?;
+        let entries = rest.u32("the number of entries")? as usize;
         rest.ensure(entries > 0, "a block of at least 1 entry")?;
         let base_version = rest.u64("the base version")?;
         let prefix_len = usize::from(rest.u16("the prefix length")?);
@@ -81,7 +81,7 @@ impl Block {
         let count_at = bytes.len().checked_sub(4).filter(|at| *at >= rows_start);
         let count_at = count_at.ok_or_else(|| rest.malformed("the number of restarts"))?;
         let restarts = Decoder::new(&bytes[count_at..]).u32("the number of restarts")? as usize;
-        rest.ensure(restarts > 0, "a block of at least 1 restart")?;
+        rest.ensure((1..=entries).contains(&restarts), "at least 1 restart and at most as many as entries")?;
         let rows_end = restarts.checked_mul(RESTART_LEN).and_then(|len| count_at.checked_sub(len));
         let rows_end = rows_end.filter(|end| *end > rows_start);
         let rows_end = rows_end.ok_or_else(|| rest.malformed("restarts that fit the block"))?;

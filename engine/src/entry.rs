@@ -108,8 +108,13 @@ mod tests {
     #[test]
     fn keys_rise_and_the_stamps_of_one_key_fall() {
         let at = |version| Versionstamp::new(version, 0);
-        let sorted: [(&[u8], _); 5] =
-            [(b"a", at(9)), (b"a", at(1)), (b"a\0", at(5)), (b"b", Versionstamp::MAX), (b"b", Versionstamp::ZERO)];
+        let sorted: [(&[u8], _); 5] = [
+            (b"a", at(9)),
+            (b"a", at(1)),
+            (b"a\0", at(5)),
+            (b"b", Versionstamp::MAX),
+            (b"b", Versionstamp::ZERO),
+        ];
         assert!(sorted.is_sorted_by(|left, right| compare(*left, *right) == Ordering::Less));
     }
 

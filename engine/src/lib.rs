@@ -86,6 +86,8 @@ pub(crate) mod merge;
 pub(crate) mod mvcc;
 pub(crate) mod source;
 pub(crate) mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod times;
 pub(crate) mod view;
 

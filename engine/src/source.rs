@@ -4,12 +4,11 @@
 //! - It yields the entries of its [`KeyRange`] only.
 //! - One step does a bounded amount of work: it reads at most one block of each kind per level of
 //!   the table, or one chunk of a memtable.
-//!
-//! [`Direction::Forward`]: crate::Direction::Forward
 
-use crate::Result;
-use crate::entry::Entry;
+use crate::entry::{Entry, compare};
+use crate::{Direction, Result, Versionstamp};
 use bytes::Bytes;
+use std::cmp::Ordering;
 
 /// A stream of entries in internal order or its reverse.
 pub(crate) trait Source: Send {
@@ -19,6 +18,59 @@ pub(crate) trait Source: Send {
     ///
     /// When the disk fails or a table is damaged. Nothing may be read from the source after that.
     fn next(&mut self) -> Result<Option<Entry>>;
+
+    /// Leaves out what stands before `place` in the direction of the source: forward it goes on at
+    /// the first entry at or after the place, in reverse at the last entry before it. The place
+    /// is never behind what was yielded already.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::next`].
+    fn seek(&mut self, place: &Place) -> Result<()>;
+}
+
+/// A place in internal order: that of the version `stamp` of `key`, whether it exists or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The key.
+    pub(crate) key: Bytes,
+    /// The stamp.
+    pub(crate) stamp: Versionstamp,
+}
+
+impl Place {
+    /// Before every version of `key`.
+    pub(crate) const fn before(key: Bytes) -> Self {
+        Self { key, stamp: Versionstamp::MAX }
+    }
+
+    /// After every version of `key`, and before every other key above it.
+    pub(crate) fn after(key: &[u8]) -> Self {
+        Self::before([key, &[0]].concat().into())
+    }
+
+    /// Borrowed.
+    pub(crate) fn as_pair(&self) -> (&[u8], Versionstamp) {
+        (&self.key, self.stamp)
+    }
+
+    /// Whether a source that goes in `direction` and was sought to this place leaves out `entry`.
+    pub(crate) fn leaves_out(&self, entry: &Entry, direction: Direction) -> bool {
+        let is_before = entry.cmp_to(&self.key, self.stamp) == Ordering::Less;
+        is_before == (direction == Direction::Forward)
+    }
+}
+
+impl Ord for Place {
+    fn cmp(&self, other: &Self) -> Ordering {
+        compare(self.as_pair(), other.as_pair())
+    }
+}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// Keys from `start` (inclusive) to `end` (exclusive).
@@ -57,6 +109,15 @@ impl KeyRange {
     /// Whether all keys in it are below `key`.
     pub(crate) fn ends_before(&self, key: &[u8]) -> bool {
         self.end().is_some_and(|end| end <= key)
+    }
+
+    /// Whether a source that goes in `direction` over this range, and has yielded nothing, is
+    /// past `place` already.
+    pub(crate) fn begins_past(&self, place: &Place, direction: Direction) -> bool {
+        match direction {
+            Direction::Forward => place.key < self.start,
+            Direction::Reverse => self.ends_before(&place.key),
+        }
     }
 
     /// Whether a key from `first` to `last`, both inclusive, can be in it.

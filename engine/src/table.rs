@@ -12,8 +12,7 @@
 //! | 8 | 4 | format | [`FORMAT`] |
 //! | 12 | 4 | reserved | 0 |
 //!
-//! Blocks are framed as [`frame`](crate::block::frame) says, entries as [`block`](crate::block)
-//! says. A value in an index block is a [`Handle`]; its key and stamp stand at or after the
+//! Blocks are framed as [`frame`] says, entries as [`block`](crate::block) says. A value in an index block is a [`Handle`]; its key and stamp stand at or after the
 //! last entry of the block it names, and before the first entry of the next. Index blocks name
 //! data blocks, the top index block names index blocks.
 //!
@@ -24,7 +23,9 @@
 pub(crate) mod footer;
 pub(crate) mod iter;
 pub(crate) mod meta;
+mod output;
 pub(crate) mod reader;
+mod tally;
 pub(crate) mod writer;
 
 pub(crate) use meta::{Meta, TableDigest};
@@ -74,7 +75,7 @@ impl Handle {
     }
 
     /// One past its last byte.
-    const fn end(self) -> u64 {
+    pub(crate) const fn end(self) -> u64 {
         self.offset.saturating_add(self.len as u64)
     }
 }

@@ -75,8 +75,7 @@ pub(crate) fn rows(snapshot: &Snapshot, direction: Direction) -> engine::Result<
     let row = |entry: engine::KeyValue| {
         (entry.key.to_vec(), entry.value.bytes.to_vec(), entry.value.stamp, entry.value.expire_at_ms)
     };
-    let mut rows =
-        snapshot.all(direction).map(|entry| entry.map(row)).collect::<engine::Result<Vec<_>>>()?;
+    let mut rows = snapshot.all(direction).map(|entry| entry.map(row)).collect::<engine::Result<Vec<_>>>()?;
     if direction == Direction::Reverse {
         rows.reverse();
     }

@@ -45,6 +45,17 @@ impl Builder {
         self.rows.is_empty()
     }
 
+    /// Entries in it.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The key and stamp of the last entry.
+    pub(crate) fn last(&self) -> Option<(&[u8], Versionstamp)> {
+        let index = self.rows.len().checked_sub(1)?;
+        Some((self.key(index), self.rows[index].stamp))
+    }
+
     /// Writes the block over `out` and starts the next one.
     ///
     /// # Panics

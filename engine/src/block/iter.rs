@@ -48,6 +48,33 @@ impl Iter {
         }
     }
 
+    /// Goes on at `place`, as [`Block::iter`] begins there. Whether there is anything; when not, the
+    /// iterator is at its end.
+    ///
+    /// # Errors
+    ///
+    /// When a row on the way is malformed.
+    pub(crate) fn seek(&mut self, place: (&[u8], Versionstamp)) -> Result<bool, Malformed> {
+        match self {
+            Iter::Forward(forward) => {
+                *forward = Forward::new(forward.block.clone(), Some(place))?;
+                Ok(forward.held.is_some())
+            }
+            Iter::Reverse(reverse) => {
+                *reverse = Reverse::new(reverse.block.clone(), Some(place))?;
+                Ok(!reverse.stack.is_empty())
+            }
+        }
+    }
+
+    /// The last entry read, when going forward.
+    pub(crate) fn last(&self) -> Option<(Bytes, Versionstamp)> {
+        match self {
+            Iter::Forward(forward) => forward.last.clone(),
+            Iter::Reverse(_) => None,
+        }
+    }
+
     /// In reverse, begins with the first entry at or after the place instead of the last before
     /// it: in an index, that is the block that the place falls into.
     ///
@@ -176,6 +203,12 @@ impl Reverse {
         let mut rows = Forward::rows(self.block.clone(), restart, self.restarts)?;
         while let Some(entry) = rows.decode()? {
             self.stack.push(entry);
+        }
+        if rows.offset != rows.end {
+            return Err(Malformed {
+                offset: rows.offset,
+                expected: "a row that ends where a restart begins",
+            });
         }
         self.restarts = restart;
         Ok(())

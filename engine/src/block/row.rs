@@ -11,10 +11,10 @@
 //! | varint | value length | not in kind 2 |
 //! | | rest of the key, value | |
 
+use crate::Versionstamp;
 use crate::codec::{Decoder, Malformed, put_varint};
 use crate::entry::Version;
 use crate::write_batch::{KEY_LEN_MAX, VALUE_LEN_MAX};
-use crate::Versionstamp;
 use bytes::Bytes;
 use std::ops::Range;
 

@@ -110,7 +110,8 @@ fn prepare(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn crate::fs::DirLock>> {
     })
 }
 
-/// The state of a new engine; refused where an engine lost its manifest.
+/// Starts a new engine; refused where an engine lost its manifest. The manifest comes first, so that a
+/// crash right after leaves no log without one.
 fn fresh_state(env: &Env, dir: &Path) -> Result<State> {
     for (below, suffix) in [(WAL_DIR, ".wal"), (TABLES_DIR, ".tbl")] {
         let below = dir.join(below);
@@ -121,7 +122,10 @@ fn fresh_state(env: &Env, dir: &Path) -> Result<State> {
     }
     let mut id = [0; 16];
     env.random.fill(&mut id);
-    Ok(State { lineage: Lineage { id: LineageId(id), epoch: 0, parent: None }, ..State::default() })
+    let lineage = Lineage { id: LineageId(id), epoch: 0, parent: None };
+    let state = State { lineage, ..State::default() };
+    Manifest::create(Arc::clone(&env.fs), dir, state.clone(), append::salt(env))?;
+    Ok(state)
 }
 
 fn open_tables(fs: &Arc<dyn Fs>, dir: &Path, state: &State, cache: &Arc<Cache>) -> Result<Levels> {

@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(bytes, expected);
         let mut bytes = Vec::new();
         put_trailer(&mut bytes, Handle { offset: 0x0102, len: 0x30 });
-        assert_eq!(bytes, b"\x02\x01\0\0\0\0\0\0\x30\0\0\0\0\0\0\0CAIRNEND");
+        assert_eq!(bytes, b"\x02\x01\0\0\0\0\0\0\x30\0\0\0\x91\x7fK\xa6CAIRNEND");
     }
 
     #[test]

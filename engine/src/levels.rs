@@ -1,0 +1,248 @@
+//! The immutable set of live tables, in levels.
+//!
+//! - Level 0 holds flushed memtables, which overlap. In every deeper level tables are sorted and
+//!   share no key, so all versions of a key that are in the level are in one table.
+//! - Of one key, every version in a level is newer than every version in a deeper one. Flushes put
+//!   newer entries on top, and a compaction moves all versions of a key in its level, together
+//!   with all that lies below them in the next.
+//! - Within level 0, tables stand by their newest stamp. A search asks the newest first and
+//!   leaves out those that can hold nothing newer than what it found: right also if they overlap
+//!   in stamps.
+
+use crate::Result;
+use crate::Versionstamp;
+use crate::entry::{Direction, Entry, Version};
+use crate::source::{KeyRange, Place, Source};
+use crate::table::{Caching, Meta, Reader, TableDigest};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How many levels there are.
+pub(crate) const LEVELS: usize = 7;
+/// The deepest level.
+pub(crate) const LEVEL_MAX: u8 = 6;
+
+/// Tables that do not make up levels: the manifest is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Disorder {
+    /// There is no such level.
+    #[error("level {0} is above {LEVEL_MAX}")]
+    Level(u8),
+    /// Two tables of a level below the first share keys.
+    #[error("tables {0} and {1} overlap in level {2}")]
+    Overlap(TableDigest, TableDigest, u8),
+}
+
+/// The live tables.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Levels {
+    levels: [Vec<Arc<Reader>>; LEVELS],
+}
+
+impl Levels {
+    /// No tables.
+    pub(crate) fn empty() -> Self {
+        Self::default()
+    }
+
+    /// These tables, each with its level, in any order.
+    ///
+    /// # Errors
+    ///
+    /// [`Disorder`] when they are no levels.
+    pub(crate) fn of(tables: impl IntoIterator<Item = (u8, Arc<Reader>)>) -> Result<Self, Disorder> {
+        let mut levels = Self::empty();
+        for (level, table) in tables {
+            let tables = levels.levels.get_mut(usize::from(level)).ok_or(Disorder::Level(level))?;
+            tables.push(table);
+        }
+        levels.sort();
+        levels.check()?;
+        Ok(levels)
+    }
+
+    /// These levels without the tables `removed`, and then with the tables `added`: a table that
+    /// is in both moves.
+    ///
+    /// # Panics
+    ///
+    /// If the result is no levels: whoever planned this is wrong.
+    #[must_use]
+    pub(crate) fn with(&self, added: Vec<(u8, Arc<Reader>)>, removed: &[TableDigest]) -> Self {
+        let kept = self.tables().filter(|(_, table)| !removed.contains(&table.meta().digest));
+        let kept = kept.map(|(level, table)| (level, Arc::clone(table)));
+        match Self::of(kept.chain(added)) {
+            Ok(levels) => levels,
+            Err(disorder) => panic!("an edit keeps the levels in order: {disorder}"),
+        }
+    }
+
+    fn sort(&mut self) {
+        let [first, deeper @ ..] = &mut self.levels;
+        first.sort_by_key(|table| (table.meta().last_stamp, table.meta().first_stamp, table.meta().digest));
+        for level in deeper {
+            level.sort_by(|left, right| left.meta().first_key.cmp(&right.meta().first_key));
+        }
+    }
+
+    fn check(&self) -> Result<(), Disorder> {
+        for (level, tables) in (1..).zip(&self.levels[1..]) {
+            for pair in tables.windows(2) {
+                let (left, right) = (pair[0].meta(), pair[1].meta());
+                if left.last_key >= right.first_key {
+                    return Err(Disorder::Overlap(left.digest, right.digest, level));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every table with its level, from the top down.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = (u8, &Arc<Reader>)> {
+        (0..).zip(&self.levels).flat_map(|(level, tables)| tables.iter().map(move |table| (level, table)))
+    }
+
+    /// The tables of a level: of level 0 oldest first, of others by key. None past the deepest.
+    pub(crate) fn level(&self, level: u8) -> &[Arc<Reader>] {
+        self.levels.get(usize::from(level)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Bytes of the tables of a level.
+    pub(crate) fn bytes(&self, level: u8) -> u64 {
+        self.level(level).iter().map(|table| table.meta().bytes).sum()
+    }
+
+    /// How many tables each level has.
+    pub(crate) fn counts(&self) -> [usize; LEVELS] {
+        self.levels.each_ref().map(Vec::len)
+    }
+
+    /// The tables of a level, other than 0, that can hold keys from `first` to `last`, both inclusive.
+    pub(crate) fn overlapping(&self, level: u8, first: &[u8], last: &[u8]) -> &[Arc<Reader>] {
+        debug_assert!(level > 0, "tables of level 0 are not sorted by key");
+        let tables = self.level(level);
+        let start = tables.partition_point(|table| table.meta().last_key < first);
+        let end = start + tables[start..].partition_point(|table| table.meta().first_key <= last);
+        &tables[start..end]
+    }
+
+    /// The newest version of `key` that is not newer than `at`, and its stamp.
+    ///
+    /// # Errors
+    ///
+    /// When a table is damaged, or what the disk says.
+    pub(crate) fn get(&self, key: &[u8], at: Versionstamp) -> Result<Option<(Versionstamp, Version)>> {
+        let mut newest: Option<(Versionstamp, Version)> = None;
+        for table in self.level(0).iter().rev() {
+            if newest.as_ref().is_some_and(|(stamp, _)| *stamp >= table.meta().last_stamp) {
+                break;
+            }
+            if let Some(found) = table.get(key, at)? {
+                newest = newest.filter(|(stamp, _)| *stamp > found.0).or(Some(found));
+            }
+        }
+        if newest.is_some() {
+            return Ok(newest);
+        }
+        for level in 1..=LEVEL_MAX {
+            if let [table] = self.overlapping(level, key, key) {
+                let found = table.get(key, at)?;
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sources that together hold all entries in `range`.
+    pub(crate) fn sources(self: &Arc<Self>, range: &KeyRange, direction: Direction) -> Vec<Box<dyn Source>> {
+        let mut sources: Vec<Box<dyn Source>> = Vec::new();
+        for table in self.level(0).iter().rev().filter(|table| may_meet(table, range)) {
+            sources.push(table.source(range.clone(), direction, Caching::Keep));
+        }
+        for level in 1..=LEVEL_MAX {
+            let tables = self.meeting(level, range);
+            if !tables.is_empty() {
+                let levels = Arc::clone(self);
+                sources.push(Box::new(LevelSource {
+                    levels,
+                    level,
+                    tables,
+                    range: range.clone(),
+                    direction,
+                    open: None,
+                    sought: None,
+                }));
+            }
+        }
+        sources
+    }
+
+    /// Which tables of a level, other than 0, can hold keys in `range`.
+    fn meeting(&self, level: u8, range: &KeyRange) -> Range<usize> {
+        let tables = self.level(level);
+        let start = tables.partition_point(|table| table.meta().last_key < range.start());
+        let count = tables[start..].partition_point(|table| !range.ends_before(&table.meta().first_key));
+        match &tables[start..start + count] {
+            [table] if !may_meet(table, range) => start..start,
+            _ if range.is_empty() => start..start,
+            _ => start..start + count,
+        }
+    }
+}
+
+/// Whether a table may hold a key of a range; `false` is certain.
+fn may_meet(table: &Reader, range: &KeyRange) -> bool {
+    let Meta { first_key, last_key, .. } = table.meta();
+    range.meets(first_key, last_key) && range.only_key().is_none_or(|key| table.may_contain(key))
+}
+
+/// The tables of one sorted level, one after the other; each is opened when its turn comes.
+struct LevelSource {
+    levels: Arc<Levels>,
+    level: u8,
+    tables: Range<usize>,
+    range: KeyRange,
+    direction: Direction,
+    open: Option<Box<dyn Source>>,
+    /// Where it was sought to; applies to tables that are opened from then on.
+    sought: Option<Place>,
+}
+
+impl Source for LevelSource {
+    fn next(&mut self) -> Result<Option<Entry>> {
+        loop {
+            if let Some(open) = &mut self.open {
+                if let Some(entry) = open.next()? {
+                    return Ok(Some(entry));
+                }
+                self.open = None;
+            }
+            let index = match self.direction {
+                Direction::Forward => self.tables.next(),
+                Direction::Reverse => self.tables.next_back(),
+            };
+            let Some(index) = index else {
+                return Ok(None);
+            };
+            let table = &self.levels.level(self.level)[index];
+            let mut open = table.source(self.range.clone(), self.direction, Caching::Keep);
+            if let Some(place) = &self.sought {
+                open.seek(place)?;
+            }
+            self.open = Some(open);
+        }
+    }
+
+    fn seek(&mut self, place: &Place) -> Result<()> {
+        if let Some(open) = &mut self.open {
+            open.seek(place)?;
+        }
+        self.sought = Some(place.clone());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+//! Reads a table: what it holds at a stamp, and its entries in either direction.
+//!
+//! - Header, trailer, footer, top index and filter are read and checked when the table is opened,
+//!   and kept in memory; other blocks are read when needed and checked each time.
+//! - The file stays open: it can be read until the reader is dropped, also when its name is gone.
+
+use super::footer::{Footer, TRAILER_LEN, decode_trailer};
+use super::iter::TableSource;
+use super::{HEADER_LEN, Handle, Meta, check_header};
+use crate::block::frame::{self, Kind};
+use crate::block::{Block, Found};
+use crate::cache::Cache;
+use crate::codec::Malformed;
+use crate::entry::{Direction, Version};
+use crate::filter::{self, Filter};
+use crate::fs::{File, Fs};
+use crate::source::{KeyRange, Source};
+use crate::{Error, Result, Versionstamp};
+use bytes::Bytes;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes that [`Reader::verify`] reads at a time.
+const VERIFY_BYTES: usize = 1 << 20;
+
+/// What happens to a block that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caching {
+    /// It is looked for in the cache, and kept there.
+    Keep,
+    /// The cache is left alone: for reading a whole table once.
+    Pass,
+}
+
+/// An open table.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    path: PathBuf,
+    file: Arc<dyn File>,
+    meta: Meta,
+    footer: Footer,
+    top: Block,
+    filter: Option<Filter>,
+    cache: Arc<Cache>,
+    number: u64,
+}
+
+impl Reader {
+    /// Opens the table that `meta` names in `dir`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Missing`], [`Error::Damaged`] when what is read at once is not as it was
+    /// written or not what `meta` says, or what the disk says.
+    pub(crate) fn open(fs: &Arc<dyn Fs>, dir: &Path, meta: Meta, cache: Arc<Cache>) -> Result<Self> {
+        let path = dir.join(meta.digest.file_name());
+        let file = fs.open(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::Missing { path: path.clone(), needed_by: "the manifest" },
+            _ => Error::io("open", &path)(error),
+        })?;
+        let bytes = file.len().map_err(Error::io("measure", &path))?;
+        if bytes != meta.bytes {
+            let expected = format!("a file of {} bytes", meta.bytes);
+            return Err(Error::Damaged { path, offset: bytes.min(meta.bytes), expected });
+        }
+        let parts = Parts { path: &path, file: &*file, bytes };
+        check_header(&parts.read(0, HEADER_LEN)?).map_err(Error::damaged(&path, 0))?;
+        let footer_handle = parts.footer_handle()?;
+        let footer = parts.frame(Kind::Footer, footer_handle)?;
+        let footer = Footer::decode(&footer).map_err(at(&path, footer_handle))?;
+        if !footer.agrees_with(&meta) {
+            let expected = "the entries, keys and stamps that the manifest says".to_owned();
+            return Err(Error::Damaged { path, offset: footer_handle.offset, expected });
+        }
+        let top = parts.block(Kind::Index, footer.top_index)?;
+        let filter = match footer.filter {
+            Some(handle) => {
+                let bytes = parts.frame(Kind::Filter, handle)?;
+                Some(Filter::decode(&bytes).map_err(at(&path, handle))?)
+            }
+            None => None,
+        };
+        let number = cache.next_table();
+        Ok(Self { path, file, meta, footer, top, filter, cache, number })
+    }
+
+    /// What the manifest says of it.
+    pub(crate) const fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// What it holds.
+    pub(crate) const fn footer(&self) -> &Footer {
+        &self.footer
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes that it keeps in memory while open.
+    pub(crate) fn pinned_bytes(&self) -> usize {
+        self.top.len() + self.filter.as_ref().map_or(0, Filter::len)
+    }
+
+    /// Whether `key` may be in it; `false` is certain. Reads nothing.
+    pub(crate) fn may_contain(&self, key: &[u8]) -> bool {
+        (&self.meta.first_key[..]..=&self.meta.last_key[..]).contains(&key)
+            && self.filter.as_ref().is_none_or(|filter| filter.may_contain(filter::hash(key)))
+    }
+
+    /// The newest version of `key` that is not newer than `at`, and its stamp.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`], or what the disk says.
+    pub(crate) fn get(&self, key: &[u8], at: Versionstamp) -> Result<Option<(Versionstamp, Version)>> {
+        if self.meta.first_stamp > at || !self.may_contain(key) {
+            return Ok(None);
+        }
+        let Some(index) = self.find(&self.top, self.footer.top_index, key, at)? else {
+            return Ok(None);
+        };
+        let index_handle = self.handle(&index.version, self.footer.top_index)?;
+        let index = self.block(Kind::Index, index_handle, Caching::Keep)?;
+        let Some(data) = self.find(&index, index_handle, key, at)? else {
+            return Ok(None);
+        };
+        let data_handle = self.handle(&data.version, index_handle)?;
+        let data = self.block(Kind::Data, data_handle, Caching::Keep)?;
+        let found = self.find(&data, data_handle, key, at)?;
+        Ok(found.filter(|found| found.same_key).map(|found| (found.stamp, found.version)))
+    }
+
+    /// Its entries in `range`.
+    pub(crate) fn source(
+        self: &Arc<Self>,
+        range: KeyRange,
+        direction: Direction,
+        caching: Caching,
+    ) -> Box<dyn Source> {
+        Box::new(TableSource::new(Arc::clone(self), range, direction, caching))
+    }
+
+    /// Reads the whole file and compares it with the digest.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`], or what the disk says.
+    pub(crate) fn verify(&self) -> Result<()> {
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = vec![0; VERIFY_BYTES];
+        let mut offset = 0;
+        loop {
+            let read = self.file.read_at(&mut buffer, offset).map_err(Error::io("read", &self.path))?;
+            if read == 0 {
+                break;
+            }
+            hasher.update(&buffer[..read]);
+            offset += read as u64;
+        }
+        if *hasher.finalize().as_bytes() == self.meta.digest.0 {
+            return Ok(());
+        }
+        let expected = format!("bytes whose BLAKE3 digest is {}", self.meta.digest);
+        Err(Error::Damaged { path: self.path.clone(), offset: 0, expected })
+    }
+
+    pub(super) const fn top(&self) -> &Block {
+        &self.top
+    }
+
+    /// The block at `handle`.
+    pub(super) fn block(&self, kind: Kind, handle: Handle, caching: Caching) -> Result<Block> {
+        let parts = Parts { path: &self.path, file: &*self.file, bytes: self.meta.bytes };
+        if caching == Caching::Pass {
+            return parts.block(kind, handle);
+        }
+        if let Some(block) = self.cache.get(self.number, handle.offset) {
+            return Ok(block);
+        }
+        let block = parts.block(kind, handle)?;
+        self.cache.insert(self.number, handle.offset, block.clone());
+        Ok(block)
+    }
+
+    /// The block that an entry of the index block at `index` names.
+    pub(super) fn handle(&self, version: &Version, index: Handle) -> Result<Handle> {
+        let handle = match version {
+            Version::Put { value, .. } => Handle::decode(value),
+            Version::Delete => Err(Malformed { offset: 0, expected: "an index entry that names a block" }),
+        };
+        handle.map_err(at(&self.path, index))
+    }
+
+    /// Says that the block at `handle` holds something malformed.
+    pub(super) fn damaged(&self, handle: Handle) -> impl FnOnce(Malformed) -> Error {
+        at(&self.path, handle)
+    }
+
+    fn find(&self, block: &Block, handle: Handle, key: &[u8], at: Versionstamp) -> Result<Option<Found>> {
+        block.seek(key, at).map_err(self.damaged(handle))
+    }
+}
+
+/// Says that the block at `handle` is malformed. The offset inside a block means nothing to who
+/// looks at the file, as blocks are compressed.
+fn at(path: &Path, handle: Handle) -> impl FnOnce(Malformed) -> Error {
+    let damaged = Error::damaged(path, handle.offset);
+    move |inner| damaged(Malformed { offset: 0, ..inner })
+}
+
+/// An open file and its length.
+struct Parts<'a> {
+    path: &'a Path,
+    file: &'a dyn File,
+    bytes: u64,
+}
+
+impl Parts<'_> {
+    fn read(&self, offset: u64, len: usize) -> Result<Bytes> {
+        let fits = offset.checked_add(len as u64).is_some_and(|end| end <= self.bytes);
+        let outside = |expected: &str| Error::Damaged {
+            path: self.path.to_path_buf(),
+            offset,
+            expected: expected.to_owned(),
+        };
+        if !fits {
+            return Err(outside("a part that ends inside the file"));
+        }
+        let mut bytes = vec![0; len];
+        match self.file.read_exact_at(&mut bytes, offset) {
+            Ok(()) => Ok(bytes.into()),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(outside("more bytes")),
+            Err(error) => Err(Error::io("read", self.path)(error)),
+        }
+    }
+
+    fn footer_handle(&self) -> Result<Handle> {
+        let offset = self.bytes.saturating_sub(TRAILER_LEN as u64);
+        let trailer = self.read(offset, TRAILER_LEN)?;
+        decode_trailer(&trailer, self.bytes).map_err(Error::damaged(self.path, offset))
+    }
+
+    fn frame(&self, kind: Kind, handle: Handle) -> Result<Bytes> {
+        let frame = self.read(handle.offset, handle.len as usize)?;
+        frame::open(kind, &frame, handle.offset).map_err(Error::damaged(self.path, handle.offset))
+    }
+
+    fn block(&self, kind: Kind, handle: Handle) -> Result<Block> {
+        Block::open(self.frame(kind, handle)?).map_err(at(self.path, handle))
+    }
+}

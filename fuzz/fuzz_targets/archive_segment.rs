@@ -1,0 +1,4 @@
+//! A segment of the archive: no bytes make it panic, and what is read has one encoding.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| archiver::fuzzing::segment(bytes));

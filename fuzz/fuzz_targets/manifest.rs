@@ -1,0 +1,4 @@
+//! The manifest and its edits: no bytes make it panic, and what is read has one encoding.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| engine::fuzzing::manifest(bytes));

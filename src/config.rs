@@ -1,0 +1,260 @@
+//! What `cairn serve` can be told, and from where: a flag, else the environment, else the file, else the
+//! default.
+//!
+//! - Every setting has a flag, a variable and a key in the file, of the same name.
+//! - Anything that is not understood is refused before anything is opened.
+
+pub mod units;
+
+use crate::connect::auth::check_access_token;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use units::{Bytes, Millis};
+
+/// Where data is kept unless told otherwise.
+pub const DEFAULT_DATA: &str = "./cairn-data";
+/// Where requests are awaited unless told otherwise: this machine alone can reach it.
+pub const DEFAULT_ADDR: &str = "127.0.0.1:4512";
+/// How long an archive on the disk of the data is kept unless told otherwise, in milliseconds.
+pub const DEFAULT_LOCAL_RETENTION_MS: u64 = 24 * 60 * 60 * 1000;
+/// How long old versions can be read unless told otherwise, in milliseconds.
+pub const DEFAULT_HISTORY_MS: u64 = 60 * 60 * 1000;
+/// How often a checkpoint is archived unless told otherwise, in milliseconds.
+pub const DEFAULT_CHECKPOINT_INTERVAL_MS: u64 = 60 * 60 * 1000;
+
+/// The flags of `cairn serve`, each with its environment variable.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Flags {
+    /// Directory of the data; created when needed [default: ./cairn-data]
+    #[arg(long, env = "CAIRN_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// Address to serve on; only this machine can reach the default [default: 127.0.0.1:4512]
+    #[arg(long, env = "CAIRN_ADDR", value_name = "IP:PORT")]
+    pub addr: Option<String>,
+
+    /// Where every commit is archived: file:///<dir>, s3://<bucket>/<prefix>, or none [default: file://<DATA>/archive]
+    #[arg(long, env = "CAIRN_ARCHIVE", value_name = "URL")]
+    pub archive: Option<String>,
+
+    /// Access token that clients must give [default: made once, kept in <DATA>/token]
+    #[arg(long, env = "DENO_KV_ACCESS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub access_token: Option<String>,
+
+    /// File with the same settings, in TOML
+    #[arg(long, env = "CAIRN_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// How the log is written: text or json [default: text]
+    #[arg(long, env = "CAIRN_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<String>,
+
+    /// Free disk space at which writes stop, such as 10GiB [default: the larger of 1 GiB and 5 % of the disk]
+    #[arg(long, env = "CAIRN_DISK_RESERVE", value_name = "SIZE")]
+    pub disk_reserve: Option<String>,
+
+    /// How long old versions can be read, such as 1h [default: 1h]
+    #[arg(long, env = "CAIRN_HISTORY", value_name = "DURATION")]
+    pub history: Option<String>,
+
+    /// How long the archive is kept, such as 7d [default: 24h for file://, for ever for s3://]
+    #[arg(long, env = "CAIRN_ARCHIVE_RETENTION", value_name = "DURATION")]
+    pub archive_retention: Option<String>,
+
+    /// How often a checkpoint is archived, such as 1h [default: 1h]
+    #[arg(long, env = "CAIRN_CHECKPOINT_INTERVAL", value_name = "DURATION")]
+    pub checkpoint_interval: Option<String>,
+}
+
+/// The same settings in a file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    data: Option<PathBuf>,
+    addr: Option<String>,
+    archive: Option<String>,
+    access_token: Option<String>,
+    log_format: Option<String>,
+    disk_reserve: Option<String>,
+    history: Option<String>,
+    archive_retention: Option<String>,
+    checkpoint_interval: Option<String>,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where commits are archived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Archive {
+    /// `<data>/archive`, which dies with the disk.
+    Beside,
+    /// This URL.
+    At(String),
+    /// Nowhere.
+    Nowhere,
+}
+
+/// What a server runs with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Directory of the data.
+    pub data: PathBuf,
+    /// Address to serve on.
+    pub addr: SocketAddr,
+    /// Where commits are archived.
+    pub archive: Archive,
+    /// The access token, when one was given.
+    pub access_token: Option<String>,
+    /// How the log is written.
+    pub log_format: LogFormat,
+    /// Free bytes at which writes stop; `None` is the engine's default.
+    pub disk_reserve_bytes: Option<u64>,
+    /// How long old versions can be read, in milliseconds.
+    pub history_ms: u64,
+    /// How long the archive is kept, in milliseconds; `None` when it was not said.
+    pub archive_retention_ms: Option<u64>,
+    /// How often a checkpoint is archived, in milliseconds.
+    pub checkpoint_interval_ms: u64,
+}
+
+impl std::fmt::Debug for Settings {
+    /// Everything but the access token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings")
+            .field("data", &self.data)
+            .field("addr", &self.addr)
+            .field("archive", &self.archive)
+            .field("log_format", &self.log_format)
+            .field("disk_reserve_bytes", &self.disk_reserve_bytes)
+            .field("history_ms", &self.history_ms)
+            .field("archive_retention_ms", &self.archive_retention_ms)
+            .field("checkpoint_interval_ms", &self.checkpoint_interval_ms)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a user has to change.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A setting whose value cannot be used.
+    #[error("invalid value for {name}: {reason}")]
+    Value {
+        /// The setting, as a flag is written without its dashes.
+        name: &'static str,
+        /// What is wrong. Never holds a secret.
+        reason: String,
+    },
+    /// The file cannot be read.
+    #[error("cannot read config file {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("config file {}, line {line}: {reason}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong, on one line.
+        reason: String,
+    },
+}
+
+impl Settings {
+    /// Joins what was said where. Clap has put the environment behind the flags.
+    ///
+    /// # Errors
+    ///
+    /// When a value cannot be used, or the file cannot be read.
+    pub fn resolve(flags: Flags) -> Result<Settings, ConfigError> {
+        let file = flags.config.as_deref().map_or_else(|| Ok(File::default()), read_file)?;
+        let access_token = flags.access_token.or(file.access_token);
+        if let Some(token) = &access_token {
+            check_access_token(token).map_err(invalid("access-token"))?;
+        }
+        let data = flags.data.or(file.data).unwrap_or_else(|| DEFAULT_DATA.into());
+        if data.as_os_str().is_empty() {
+            return Err(ConfigError::Value { name: "data", reason: "expected a directory".to_owned() });
+        }
+        let log_format = flags.log_format.or(file.log_format);
+        Ok(Settings {
+            data,
+            addr: addr(flags.addr.or(file.addr).as_deref().unwrap_or(DEFAULT_ADDR))?,
+            archive: archive(flags.archive.or(file.archive)),
+            access_token,
+            log_format: log_format.as_deref().map_or(Ok(LogFormat::Text), parse_log_format)?,
+            disk_reserve_bytes: bytes("disk-reserve", flags.disk_reserve.or(file.disk_reserve))?,
+            history_ms: millis("history", flags.history.or(file.history))?.unwrap_or(DEFAULT_HISTORY_MS),
+            archive_retention_ms: millis(
+                "archive-retention",
+                flags.archive_retention.or(file.archive_retention),
+            )?,
+            checkpoint_interval_ms: millis(
+                "checkpoint-interval",
+                flags.checkpoint_interval.or(file.checkpoint_interval),
+            )?
+            .unwrap_or(DEFAULT_CHECKPOINT_INTERVAL_MS),
+        })
+    }
+}
+
+fn invalid<E: ToString>(name: &'static str) -> impl FnOnce(E) -> ConfigError {
+    move |error| ConfigError::Value { name, reason: error.to_string() }
+}
+
+fn addr(text: &str) -> Result<SocketAddr, ConfigError> {
+    let reason = |_| format!("expected <ip>:<port> such as {DEFAULT_ADDR}, not '{text}'");
+    text.parse().map_err(reason).map_err(invalid("addr"))
+}
+
+fn archive(url: Option<String>) -> Archive {
+    match url {
+        None => Archive::Beside,
+        Some(url) if url == "none" => Archive::Nowhere,
+        Some(url) => Archive::At(url),
+    }
+}
+
+fn parse_log_format(text: &str) -> Result<LogFormat, ConfigError> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(invalid("log-format")(format!("expected text or json, not '{text}'"))),
+    }
+}
+
+fn bytes(name: &'static str, text: Option<String>) -> Result<Option<u64>, ConfigError> {
+    let size = text.map(|text| text.parse::<Bytes>()).transpose();
+    Ok(size.map_err(invalid(name))?.map(|Bytes(bytes)| bytes))
+}
+
+fn millis(name: &'static str, text: Option<String>) -> Result<Option<u64>, ConfigError> {
+    let time = text.map(|text| text.parse::<Millis>()).transpose();
+    Ok(time.map_err(invalid(name))?.map(|Millis(ms)| ms))
+}
+
+fn read_file(path: &Path) -> Result<File, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
+    toml::from_str(&text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start.min(text.len()));
+        let line = 1 + text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count();
+        let reason = error.message().lines().collect::<Vec<_>>().join(", ");
+        ConfigError::Parse { path: path.to_path_buf(), line, reason }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+use super::*;
+
+type TestResult = Result<(), Box<dyn std::error::Error>>;
+
+fn file(text: &str) -> std::io::Result<tempfile::NamedTempFile> {
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), text)?;
+    Ok(file)
+}
+
+fn with_file(text: &str, flags: Flags) -> Result<Settings, Box<dyn std::error::Error>> {
+    let file = file(text)?;
+    Ok(Settings::resolve(Flags { config: Some(file.path().to_path_buf()), ..flags })?)
+}
+
+#[test]
+fn nothing_said_is_safe_and_complete() -> TestResult {
+    let settings = Settings::resolve(Flags::default())?;
+    assert_eq!(settings.data, Path::new(DEFAULT_DATA));
+    assert!(settings.addr.ip().is_loopback());
+    assert_eq!(settings.addr.port(), 4512);
+    assert_eq!(settings.archive, Archive::Beside);
+    assert_eq!(settings.access_token, None);
+    assert_eq!(settings.disk_reserve_bytes, None);
+    Ok(())
+}
+
+#[test]
+fn a_flag_wins_over_the_file_and_the_file_over_the_default() -> TestResult {
+    let text =
+        "data = '/srv/kv'\naddr = '0.0.0.0:1'\nhistory = '2h'\nlog-format = 'json'\ndisk-reserve = '3GiB'";
+    let flags = Flags { addr: Some("[::1]:2".to_owned()), ..Flags::default() };
+    let settings = with_file(text, flags)?;
+    assert_eq!(settings.data, Path::new("/srv/kv"));
+    assert_eq!(settings.addr, "[::1]:2".parse()?);
+    assert_eq!(settings.history_ms, 7_200_000);
+    assert_eq!(settings.log_format, LogFormat::Json);
+    assert_eq!(settings.disk_reserve_bytes, Some(3 << 30));
+    assert_eq!(settings.checkpoint_interval_ms, DEFAULT_CHECKPOINT_INTERVAL_MS);
+    Ok(())
+}
+
+#[test]
+fn a_file_that_is_not_understood_is_refused_with_its_line() {
+    for (text, expected) in [
+        ("data = '/srv'\nadress = '1'", "line 2: unknown field `adress`"),
+        ("data = [", "line 1:"),
+        ("\n\naddr = 4512", "line 3: invalid type"),
+        ("addr = 'localhost'", "invalid value for addr: expected <ip>:<port>"),
+        ("history = '1'", "invalid value for history: expected a duration"),
+        ("disk-reserve = 'lots'", "invalid value for disk-reserve: expected a size"),
+        ("log-format = 'xml'", "invalid value for log-format: expected text or json"),
+        ("access-token = 'short'", "invalid value for access-token: an access token has 12"),
+    ] {
+        let error = with_file(text, Flags::default()).err().map(|error| error.to_string());
+        let error = error.unwrap_or_default();
+        assert!(error.contains(expected), "{text}: {error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn a_secret_is_in_no_message() -> TestResult {
+    let secret = "my secret with spaces";
+    let flags = || Flags { access_token: Some(secret.to_owned()), ..Flags::default() };
+    let error = Settings::resolve(flags()).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(!error.is_empty() && !error.contains(secret), "{error}");
+    let flags = Flags { access_token: Some("long-enough-secret".to_owned()), ..Flags::default() };
+    assert!(!format!("{:?}", Settings::resolve(flags)?).contains("long-enough-secret"));
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! The directory of a server's data, and who may open it.
+//!
+//! | name | holds |
+//! |---|---|
+//! | `LOCK` | nothing; held for as long as a process has the directory open |
+//! | `token` | the access token that was made here, readable by its owner alone |
+//! | `groups/1` | the engine of the one data group |
+//! | `archive` | the default archive |
+//! | `scratch` | checkpoints while they are uploaded |
+//!
+//! - One process at a time. A directory that holds something else, or a restore that did not end, is refused.
+//! - A token is written whole or not at all.
+
+use crate::connect::auth::{AccessTokenError, check_access_token};
+use engine::fs::DirLock;
+use engine::{Engine, Env, Options, Recovery};
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+const LOCK: &str = "LOCK";
+const TOKEN: &str = "token";
+const GROUPS: &str = "groups";
+const ARCHIVE: &str = "archive";
+const SCRATCH: &str = "scratch";
+/// What a restore that has not ended leaves behind.
+const RESTORING: &str = ".restoring";
+/// Names that a directory may hold before it becomes a data directory: those of ours, and what a
+/// fresh disk comes with.
+const KNOWN: [&str; 5] = [LOCK, TOKEN, GROUPS, ARCHIVE, "lost+found"];
+/// Random bytes in a token that is made here.
+const TOKEN_BYTES: usize = 24;
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// It holds other things. Give another directory.
+    #[error("{} is not a data directory: it holds {name}", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// One name in it.
+        name: String,
+    },
+    /// A restore into it did not end. Restore again into another directory, or into this one after emptying it.
+    #[error("the restore into {} did not finish: empty it and restore again", path.display())]
+    Unfinished {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another process has it open. Stop that process first.
+    #[error("{} is in use by another process", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The token in it cannot be used. Delete the file to have a new one made.
+    #[error("the access token in {} cannot be used: {reason}", path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: AccessTokenError,
+    },
+    /// The disk failed. Look at the disk.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the disk said.
+        source: io::Error,
+    },
+    /// The engine in it cannot be opened.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
+    move |source| DataDirError::Io { action, path: path.to_path_buf(), source }
+}
+
+/// A data directory that this process holds. Dropping it lets another one in.
+#[derive(Debug)]
+pub struct DataDir {
+    env: Env,
+    path: PathBuf,
+    _lock: Box<dyn DirLock>,
+}
+
+/// The access token of a directory.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessToken {
+    /// The token.
+    pub text: String,
+    /// Whether it was made just now.
+    pub made: bool,
+}
+
+/// Opens a data directory and the engine in it, with the engine's defaults; for commands that write
+/// to it and end.
+///
+/// # Errors
+///
+/// See [`DataDirError`].
+pub fn open(path: &Path) -> Result<(DataDir, Engine), DataDirError> {
+    let dir = DataDir::open(Env::real(), path)?;
+    let (engine, _recovery) = dir.open_engine(Options::default())?;
+    Ok((dir, engine))
+}
+
+impl DataDir {
+    /// Opens a directory, creating it when needed, and takes its lock.
+    ///
+    /// # Errors
+    ///
+    /// When it holds something else, is in use, holds half a restore, or the disk fails.
+    pub fn open(env: Env, path: &Path) -> Result<DataDir, DataDirError> {
+        env.fs.create_dir_all(path).map_err(io_error("create directory", path))?;
+        let names = env.fs.read_dir(path).map_err(io_error("read directory", path))?;
+        if names.iter().any(|name| name == RESTORING) {
+            return Err(DataDirError::Unfinished { path: path.to_path_buf() });
+        }
+        let ours = names.iter().any(|name| name == GROUPS || name == LOCK);
+        let foreign = names.into_iter().find(|name| !KNOWN.contains(&name.as_str()));
+        if let Some(name) = foreign.filter(|_| !ours) {
+            return Err(DataDirError::Foreign { path: path.to_path_buf(), name });
+        }
+        let lock_path = path.join(LOCK);
+        let _lock = env.fs.lock(&lock_path).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => DataDirError::InUse { path: path.to_path_buf() },
+            _ => io_error("lock", &lock_path)(error),
+        })?;
+        Ok(DataDir { env, path: path.to_path_buf(), _lock })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the default archive is.
+    pub fn archive(&self) -> PathBuf {
+        self.path.join(ARCHIVE)
+    }
+
+    /// Where checkpoints are while they are uploaded.
+    pub fn scratch(&self) -> PathBuf {
+        self.path.join(SCRATCH)
+    }
+
+    /// Where a token that was made here is kept.
+    pub fn token_path(&self) -> PathBuf {
+        self.path.join(TOKEN)
+    }
+
+    /// Opens the engine of the data group.
+    ///
+    /// # Errors
+    ///
+    /// When it is damaged or cannot be opened.
+    pub fn open_engine(&self, options: Options) -> Result<(Engine, Recovery), DataDirError> {
+        let path = self.path.join(GROUPS).join("1");
+        self.env.fs.create_dir_all(&path).map_err(io_error("create directory", &path))?;
+        Ok(Engine::open(self.env.clone(), &path, options)?)
+    }
+
+    /// The access token that is kept here, made when there is none.
+    ///
+    /// # Errors
+    ///
+    /// When what is kept cannot be used, or the disk fails.
+    pub fn access_token(&self) -> Result<AccessToken, DataDirError> {
+        let path = self.token_path();
+        match std::fs::read_to_string(&path) {
+            Ok(kept) => {
+                let text = kept.trim_end().to_owned();
+                check_access_token(&text).map_err(|reason| DataDirError::Token { path, reason })?;
+                Ok(AccessToken { text, made: false })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.make_token(&path),
+            Err(error) => Err(io_error("read", &path)(error)),
+        }
+    }
+
+    fn make_token(&self, path: &Path) -> Result<AccessToken, DataDirError> {
+        let mut secret = [0; TOKEN_BYTES];
+        self.env.random.fill(&mut secret);
+        let text: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let unfinished = path.with_extension("new");
+        write_secret(&unfinished, &text).map_err(io_error("write", &unfinished))?;
+        std::fs::rename(&unfinished, path).map_err(io_error("rename", &unfinished))?;
+        self.env.fs.sync_dir(&self.path).map_err(io_error("sync directory", &self.path))?;
+        Ok(AccessToken { text, made: true })
+    }
+}
+
+/// Writes a file that its owner alone can read, and makes it durable.
+fn write_secret(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    type TestResult = Result<(), Box<dyn std::error::Error>>;
+
+    #[test]
+    fn a_token_is_made_once_and_only_its_owner_can_read_it() -> TestResult {
+        let temp = tempfile::tempdir()?;
+        let dir = DataDir::open(Env::real(), &temp.path().join("a/b"))?;
+        let first = dir.access_token()?;
+        let again = dir.access_token()?;
+        assert!(first.made && !again.made);
+        assert_eq!(first.text, again.text);
+        assert_eq!(first.text.len(), 2 * TOKEN_BYTES);
+        let mode = std::fs::metadata(dir.token_path())?.permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        Ok(())
+    }
+
+    #[test]
+    fn a_second_opener_is_refused_until_the_first_lets_go() -> TestResult {
+        let temp = tempfile::tempdir()?;
+        let first = DataDir::open(Env::real(), temp.path())?;
+        let second = DataDir::open(Env::real(), temp.path());
+        assert!(matches!(second, Err(DataDirError::InUse { .. })), "{second:?}");
+        drop(first);
+        DataDir::open(Env::real(), temp.path())?;
+        Ok(())
+    }
+
+    #[test]
+    fn a_directory_with_other_things_or_half_a_restore_is_refused() -> TestResult {
+        let temp = tempfile::tempdir()?;
+        std::fs::write(temp.path().join("thesis.tex"), "x")?;
+        let opened = DataDir::open(Env::real(), temp.path());
+        assert!(matches!(opened, Err(DataDirError::Foreign { .. })), "{opened:?}");
+        assert!(!temp.path().join(LOCK).exists());
+        let temp = tempfile::tempdir()?;
+        std::fs::create_dir(temp.path().join(RESTORING))?;
+        let opened = DataDir::open(Env::real(), temp.path());
+        assert!(matches!(opened, Err(DataDirError::Unfinished { .. })), "{opened:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_kept_token_that_no_header_can_carry_is_refused() -> TestResult {
+        let temp = tempfile::tempdir()?;
+        let dir = DataDir::open(Env::real(), temp.path())?;
+        std::fs::write(dir.token_path(), "short\n")?;
+        assert!(matches!(dir.access_token(), Err(DataDirError::Token { .. })));
+        Ok(())
+    }
+}

@@ -1,0 +1,168 @@
+//! What the server counts and measures, in the text format of Prometheus.
+//!
+//! - Names are stable; units are in them.
+//! - The engine's numbers are read at each scrape, nothing is kept twice.
+
+mod engine_collector;
+
+pub use engine_collector::ArchiveLag;
+use engine_collector::EngineCollector;
+
+use crate::hub::Hub;
+use engine::Engine;
+use parking_lot::RwLock;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Endpoint {
+    /// The metadata exchange.
+    Exchange,
+    /// `snapshot_read`.
+    SnapshotRead,
+    /// `atomic_write`.
+    AtomicWrite,
+    /// The start of a `watch`.
+    Watch,
+    /// Anything else.
+    Other,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    endpoint: Endpoint,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Timed {
+    endpoint: Endpoint,
+}
+
+/// What the write pipeline counts.
+#[derive(Debug, Clone)]
+pub struct WriteMetrics {
+    /// Commands that wait for an answer.
+    pub waiting: Gauge,
+    /// Writes in each log entry.
+    pub batch_writes: Histogram,
+}
+
+impl Default for WriteMetrics {
+    fn default() -> Self {
+        Self { waiting: Gauge::default(), batch_writes: Histogram::new(exponential_buckets(1.0, 2.0, 12)) }
+    }
+}
+
+/// Everything that is measured. Clones share the numbers.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Arc<RwLock<Registry>>,
+    requests: Family<Request, Counter>,
+    seconds: Family<Timed, Histogram, fn() -> Histogram>,
+    /// Connections open now.
+    pub connections: Gauge,
+    /// The write pipeline's.
+    pub writes: WriteMetrics,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// The metrics of a server.
+    pub fn new() -> Self {
+        let latencies: fn() -> Histogram = || Histogram::new(exponential_buckets(0.000_05, 2.0, 18));
+        let metrics = Self {
+            registry: Arc::default(),
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(latencies),
+            connections: Gauge::default(),
+            writes: WriteMetrics::default(),
+        };
+        let mut registry = Registry::with_prefix("cairn");
+        registry.register("requests", "Requests answered, by status", metrics.requests.clone());
+        registry.register(
+            "request_seconds",
+            "Time from the head of a request to the head of its answer",
+            metrics.seconds.clone(),
+        );
+        registry.register("connections", "Connections open now", metrics.connections.clone());
+        registry.register(
+            "writes_waiting",
+            "Writes that wait for an answer now",
+            metrics.writes.waiting.clone(),
+        );
+        registry.register(
+            "batch_writes",
+            "Atomic writes made durable together",
+            metrics.writes.batch_writes.clone(),
+        );
+        *metrics.registry.write() = registry;
+        metrics
+    }
+
+    /// Also shows the numbers of an engine and of those who watch it.
+    pub fn add_engine(&self, engine: Engine, hub: Hub) {
+        self.registry.write().register_collector(Box::new(EngineCollector::new(engine, hub)));
+    }
+
+    /// Also shows how far the archive is behind. `lag` is asked at each scrape.
+    pub fn add_archive(&self, lag: Arc<dyn Fn() -> ArchiveLag + Send + Sync>) {
+        self.registry.write().register_collector(Box::new(engine_collector::ArchiveCollector::new(lag)));
+    }
+
+    /// Counts an answered request.
+    pub fn request(&self, endpoint: Endpoint, status: u16, took: Duration) {
+        self.requests.get_or_create(&Request { endpoint, status }).inc();
+        self.seconds.get_or_create(&Timed { endpoint }).observe(took.as_secs_f64());
+    }
+
+    /// All of it, as a scraper wants it.
+    ///
+    /// # Errors
+    ///
+    /// When a number cannot be written.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry.read())?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_is_shown() -> Result<(), std::fmt::Error> {
+        let metrics = Metrics::new();
+        metrics.request(Endpoint::AtomicWrite, 200, Duration::from_micros(70));
+        metrics.request(Endpoint::AtomicWrite, 200, Duration::from_micros(70));
+        metrics.writes.waiting.inc();
+        let lag = ArchiveLag { backlog_bytes: 7, ..ArchiveLag::default() };
+        metrics.add_archive(Arc::new(move || lag.clone()));
+        let text = metrics.text()?;
+        for line in [
+            "cairn_requests_total{endpoint=\"AtomicWrite\",status=\"200\"} 2",
+            "cairn_request_seconds_count{endpoint=\"AtomicWrite\"} 2",
+            "cairn_request_seconds_bucket{le=\"0.0001\",endpoint=\"AtomicWrite\"} 2",
+            "cairn_writes_waiting 1",
+            "cairn_archive_backlog_bytes 7",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line} is not in {text}");
+        }
+        Ok(())
+    }
+}

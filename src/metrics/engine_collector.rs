@@ -1,0 +1,122 @@
+//! Numbers that others keep and a scrape reads: the engine's, and how far the archive is behind.
+
+use crate::hub::Hub;
+use engine::Engine;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use std::fmt;
+use std::sync::Arc;
+
+/// How far the archive is behind what is committed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ArchiveLag {
+    /// Bytes of the log that wait to be shipped.
+    pub backlog_bytes: u64,
+    /// The clock of the last commit that was shipped, Unix milliseconds.
+    pub shipped_time_ms: u64,
+    /// Objects put since the start.
+    pub objects: u64,
+    /// Gaps in the archive since the start.
+    pub gaps: u64,
+    /// Whether the last attempt failed.
+    pub failing: bool,
+}
+
+pub(super) struct EngineCollector {
+    engine: Engine,
+    hub: Hub,
+}
+
+impl EngineCollector {
+    pub(super) const fn new(engine: Engine, hub: Hub) -> Self {
+        Self { engine, hub }
+    }
+}
+
+impl fmt::Debug for EngineCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EngineCollector")
+    }
+}
+
+impl Collector for EngineCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let s = self.engine.statistics();
+        let counters = [
+            ("engine_records", "Log entries written", s.records),
+            ("engine_commits", "Atomic writes committed", s.commits),
+            ("engine_wal_bytes", "Bytes written to the log", s.wal_bytes),
+            ("engine_syncs", "Syncs of the log", s.syncs),
+            ("engine_flushes", "Memtables written to tables", s.flushes),
+            ("engine_compactions", "Compactions", s.compactions),
+            ("engine_flushed_bytes", "Bytes written by flushes", s.flushed_bytes),
+            ("engine_compacted_bytes", "Bytes written by compactions", s.compacted_bytes),
+            ("engine_cache_hits", "Blocks found in the cache", s.cache_hits),
+            ("engine_cache_misses", "Blocks read from disk", s.cache_misses),
+        ];
+        for (name, help, value) in counters {
+            counter(&mut encoder, name, help, value)?;
+        }
+        let gauges = [
+            ("engine_memtable_bytes", "Memory of memtables", s.memtable_bytes),
+            ("engine_table_bytes", "Bytes of live tables", s.table_bytes),
+            ("engine_tables", "Live tables", s.tables.iter().sum()),
+            ("engine_segments", "Sealed log segments kept", s.segments),
+            ("disk_available_bytes", "Free bytes on the disk", s.disk_available_bytes),
+            ("watches", "Watches open now", self.hub.subscriptions() as u64),
+        ];
+        for (name, help, value) in gauges {
+            gauge(&mut encoder, name, help, value)?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) struct ArchiveCollector {
+    lag: Arc<dyn Fn() -> ArchiveLag + Send + Sync>,
+}
+
+impl ArchiveCollector {
+    pub(super) fn new(lag: Arc<dyn Fn() -> ArchiveLag + Send + Sync>) -> Self {
+        Self { lag }
+    }
+}
+
+impl fmt::Debug for ArchiveCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ArchiveCollector")
+    }
+}
+
+impl Collector for ArchiveCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let lag = (self.lag)();
+        gauge(&mut encoder, "archive_backlog_bytes", "Bytes of log to ship", lag.backlog_bytes)?;
+        gauge(
+            &mut encoder,
+            "archive_shipped_time_ms",
+            "Clock of the last commit shipped, Unix milliseconds",
+            lag.shipped_time_ms,
+        )?;
+        gauge(&mut encoder, "archive_failing", "1 while shipping stands still", u64::from(lag.failing))?;
+        counter(&mut encoder, "archive_objects", "Objects put since the start", lag.objects)?;
+        counter(&mut encoder, "archive_gaps", "Gaps in the archive since the start", lag.gaps)
+    }
+}
+
+fn counter(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: u64,
+) -> Result<(), fmt::Error> {
+    ConstCounter::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+}
+
+fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> Result<(), fmt::Error> {
+    let value = i64::try_from(value).unwrap_or(i64::MAX);
+    ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+}

@@ -1,0 +1,23 @@
+//! End-to-end tests: one test binary, a module per behaviour. Those called `connect_*` talk to a server in
+//! this process whose clock they move; the others run the real binary.
+
+#![expect(unreachable_pub, reason = "a test binary exports nothing; `pub` is for its own modules")]
+
+mod rig;
+mod support;
+
+mod bad_input;
+
+mod connect_exchange;
+mod connect_limits;
+mod connect_read;
+mod connect_sum;
+mod connect_transport;
+mod connect_watch;
+mod connect_write;
+mod deno;
+mod import;
+mod kill;
+mod lifecycle;
+mod recovery;
+mod s3_store;

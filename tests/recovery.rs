@@ -1,0 +1,179 @@
+//! Point-in-time recovery against a model that keeps every state.
+//!
+//! A server takes random atomic writes while it archives. Then the archive is restored at random
+//! stamps and at wall-clock times, and each restored database must equal the model: every key, value,
+//! stamp and expiry, and nothing else.
+
+use crate::rig::model::{self, Entry, Expected, State};
+use crate::rig::s3::{CREDENTIALS, S3};
+use crate::rig::server::{Serve, Server, cairn, run, succeed};
+use crate::rig::{TestResult, count_from, now_ms, seed, until, writes};
+use cairn::bench::client::{Client, Error};
+use cairn::bench::random::SplitMix;
+use denokv_proto::datapath::AtomicWriteStatus;
+use engine::{Direction, Engine, Env, Options, Versionstamp};
+use jiff::Timestamp;
+use std::path::Path;
+
+/// Wall-clock times to restore to.
+const TIMES: usize = 10;
+
+/// The model right after one commit.
+struct Point {
+    stamp: Versionstamp,
+    state: State,
+    /// When the write was sent and when its answer came, in Unix milliseconds: the commit's own time
+    /// lies between the two, both inclusive.
+    sent_ms: u64,
+    answered_ms: u64,
+}
+
+/// An archive: its URL and what a command needs in its environment to reach it.
+struct Archive<'a> {
+    url: String,
+    credentials: &'a [(&'a str, &'a str)],
+}
+
+#[tokio::test]
+async fn a_file_archive_gives_back_every_state() -> TestResult {
+    let archive = tempfile::tempdir()?;
+    let url = format!("file://{}", archive.path().display());
+    check_recovery("recovery from file://", &Archive { url, credentials: &[] }).await
+}
+
+#[tokio::test]
+async fn a_bucket_of_seaweedfs_gives_back_every_state() -> TestResult {
+    let s3 = S3::weed()?;
+    let archive = Archive { url: s3.archive("some/prefix"), credentials: &CREDENTIALS };
+    check_recovery("recovery from s3://", &archive).await
+}
+
+async fn check_recovery(name: &str, archive: &Archive<'_>) -> TestResult {
+    let mut random = SplitMix(seed(name)?);
+    let data = tempfile::tempdir()?;
+    let server = Serve::on(data.path())
+        .flag("--archive", &archive.url)
+        .flag("--checkpoint-interval", "1s")
+        .envs(archive.credentials)
+        .start()?;
+    let history = write_history(&server, &mut random).await?;
+    let last = history.last().expect("there are commits").stamp;
+    wait_until_archived(archive, last)?;
+    server.stop()?;
+
+    let restores = count_from("CAIRN_TEST_RESTORES", 100)?;
+    for _ in 0..restores {
+        let point = &history[index_below(&mut random, history.len())];
+        restored_equals(archive, &point.stamp.to_string(), point)?;
+    }
+    let quiet: Vec<_> = history.windows(2).filter(|pair| pair[1].sent_ms > pair[0].answered_ms + 1).collect();
+    assert!(quiet.len() >= TIMES, "time passed between {} commits", quiet.len());
+    for pair in quiet.iter().take(TIMES) {
+        let time = Timestamp::from_millisecond(i64::try_from(pair[0].answered_ms + 1)?)?;
+        restored_equals(archive, &time.to_string(), &pair[0])?;
+    }
+    restored_equals(archive, "latest", history.last().expect("there are commits"))?;
+    println!("{name}: {restores} restores to versionstamps and {TIMES} to times, all equal to the model");
+    Ok(())
+}
+
+fn index_below(random: &mut SplitMix, bound: usize) -> usize {
+    usize::try_from(random.below(bound as u64)).expect("below a usize")
+}
+
+/// Makes random writes, one after the other, checking each outcome.
+async fn write_history(server: &Server, random: &mut SplitMix) -> TestResult<Vec<Point>> {
+    let mut client = server.connect().await?;
+    let commits = count_from("CAIRN_TEST_COMMITS", 200)?;
+    let mut state = State::new();
+    let mut history: Vec<Point> = Vec::new();
+    while history.len() < commits {
+        if history.len() % (commits / TIMES) == 1 {
+            // Time must pass here, so that a restore to a time between two commits can be told
+            // from one to either of them.
+            let quiet_until = now_ms() + 3;
+            until("the clock moves on", || Ok((now_ms() > quiet_until).then_some(())))?;
+        }
+        let sent_ms = now_ms();
+        let attempt = model::draw(random, &state, sent_ms);
+        if let Some(stamp) = perform(&mut client, &attempt, history.len()).await? {
+            let answered_ms = now_ms();
+            model::apply(&mut state, &attempt.write, stamp, sent_ms);
+            history.push(Point { stamp, state: state.clone(), sent_ms, answered_ms });
+        }
+    }
+    assert!(history.is_sorted_by(|a, b| a.stamp < b.stamp), "stamps only grow");
+    Ok(history)
+}
+
+/// Sends a write, compares the answer with what must come of it, and returns the stamp if it committed.
+async fn perform(
+    client: &mut Client,
+    attempt: &model::Attempt,
+    commits: usize,
+) -> TestResult<Option<Versionstamp>> {
+    let answer = client.atomic_write(&attempt.write).await;
+    let output = match (answer, &attempt.expected) {
+        (Err(Error::Status { status: 400, .. }), Expected::Refused) => return Ok(None),
+        (answer, expected) => {
+            assert_ne!(expected, &Expected::Refused, "after {commits} commits: {answer:?}");
+            answer?
+        }
+    };
+    let committed = output.status == AtomicWriteStatus::AwSuccess as i32;
+    match &attempt.expected {
+        Expected::FailedChecks(failed) => {
+            assert!(!committed, "after {commits} commits: checks {failed:?} must fail");
+            assert_eq!(&output.failed_checks, failed, "after {commits} commits");
+            Ok(None)
+        }
+        _ => {
+            assert!(committed, "after {commits} commits: {:?} failed", output.failed_checks);
+            writes::stamp_of(&output.versionstamp).map(Some)
+        }
+    }
+}
+
+/// Waits until a restore can reach a stamp.
+fn wait_until_archived(archive: &Archive<'_>, stamp: Versionstamp) -> TestResult {
+    until(&format!("{stamp} is in the archive"), || {
+        let to = tempfile::tempdir()?;
+        Ok((run(&mut restore(archive, &stamp.to_string(), to.path()))?.code == Some(0)).then_some(()))
+    })
+}
+
+fn restore(archive: &Archive<'_>, at: &str, to: &Path) -> std::process::Command {
+    let mut command = cairn();
+    command.args(["restore", "--from", &archive.url, "--at", at, "--to"]).arg(to);
+    command.envs(archive.credentials.iter().copied());
+    command
+}
+
+/// Restores, opens what came, and compares all of it with the model.
+fn restored_equals(archive: &Archive<'_>, at: &str, point: &Point) -> TestResult {
+    let to = tempfile::tempdir()?;
+    succeed(&mut restore(archive, at, to.path()))?;
+    let (engine, _) = Engine::open(Env::real(), &to.path().join("groups/1"), Options::default())?;
+    let snapshot = engine.snapshot();
+    let time_ms = snapshot.time_ms();
+    assert!(
+        (point.sent_ms..=point.answered_ms).contains(&time_ms),
+        "--at {at}: the commit's time {time_ms} lies between {} and {}",
+        point.sent_ms,
+        point.answered_ms
+    );
+    assert_eq!(snapshot.stamp(), point.stamp, "--at {at}: the last commit");
+    let prefix = 1_u32.to_be_bytes();
+    let found = snapshot.range(&prefix, &2_u32.to_be_bytes(), Direction::Forward)?;
+    let found = found.map(|entry| entry.map(|entry| in_the_models_words(&entry, prefix.len())));
+    let found: State = found.collect::<engine::Result<_>>()?;
+    assert_eq!(found, model::visible(&point.state, time_ms), "--at {at}: the data at {}", point.stamp);
+    engine.close()?;
+    Ok(())
+}
+
+fn in_the_models_words(entry: &engine::KeyValue, prefix: usize) -> (Vec<u8>, Entry) {
+    let value = &entry.value;
+    let (stamp, expire_at_ms) = (value.stamp, value.expire_at_ms);
+    (entry.key[prefix..].to_vec(), Entry { value: value.bytes.to_vec(), stamp, expire_at_ms })
+}
