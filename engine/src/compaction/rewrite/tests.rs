@@ -165,6 +165,25 @@ fn overwritten_versions_give_their_space_back() -> TestResult {
 }
 
 #[test]
+fn tables_written_in_the_order_of_their_keys_only_move() -> TestResult {
+    let tables = Tables::new()?;
+    let part = |part: u8| -> Vec<Entry> {
+        (0..20u8).map(|key| entry(vec![part, key], u64::from(part) + 1, put(vec![key; 50]))).collect()
+    };
+    let mut levels = Arc::new(Levels::empty());
+    for number in 0..12 {
+        levels = Arc::new(levels.with(vec![(0, tables.table(&part(number))?)], &[]));
+        while let Some(next) = step(&tables, &levels, horizon(0))? {
+            levels = next;
+        }
+    }
+    assert_eq!(tables.sim.files().len(), 12, "nothing was written but by flushes");
+    assert!(levels.counts()[2] > 0, "tables went down two levels");
+    assert_eq!(stored(&levels)?, (0..12).flat_map(part).collect::<Vec<_>>());
+    Ok(())
+}
+
+#[test]
 fn the_versions_of_a_key_stay_in_one_table() -> TestResult {
     let tables = Tables::new()?;
     let all: Vec<Entry> = (0..6u8)
@@ -182,7 +201,8 @@ fn the_versions_of_a_key_stay_in_one_table() -> TestResult {
 #[test]
 fn a_damaged_input_stops_it_and_leaves_no_temporary_file() -> TestResult {
     let tables = Tables::new()?;
-    let all: Vec<Entry> = (0..100u8).map(|key| entry(vec![key], 1, put(vec![key; 50]))).collect();
+    let mut all: Vec<Entry> = (0..100u8).map(|key| entry(vec![key], 1, put(vec![key; 50]))).collect();
+    all.push(entry(vec![200], 1, Version::Delete));
     let meta = tables.write(&all, SMALL)?;
     tables.sim.flip_bit(&Tables::dir().join(meta.digest.file_name()), 200, 3)?;
     let table = tables.open(meta)?;
