@@ -7,6 +7,8 @@ use crate::{KeyValue, Versionstamp};
 use proptest::prelude::*;
 
 const STAMP_MAX: u64 = 12;
+/// More compactions in a row than any of these tests can need.
+const STEPS_MAX: usize = 100;
 
 fn horizon(at: u64) -> Horizon {
     Horizon { stamp: stamp(at), time_ms: time_of(stamp(at)) }
@@ -34,6 +36,17 @@ fn step(tables: &Tables, levels: &Arc<Levels>, horizon: Horizon) -> Result<Optio
         return Ok(None);
     };
     apply(tables, levels, horizon, &choice, &options).map(Some)
+}
+
+/// Compacts until nothing is due.
+fn settled(tables: &Tables, mut levels: Arc<Levels>, horizon: Horizon) -> Result<Arc<Levels>> {
+    let mut steps = 0;
+    while let Some(next) = step(tables, &levels, horizon)? {
+        levels = next;
+        steps += 1;
+        assert!(steps < STEPS_MAX, "compaction comes to an end");
+    }
+    Ok(levels)
 }
 
 fn apply(
@@ -97,7 +110,7 @@ proptest! {
             while let Some(next) = step(&tables, &levels, horizon(oldest)).map_err(fail)? {
                 levels = next;
                 steps += 1;
-                prop_assert!(steps < 100, "compaction comes to an end");
+                prop_assert!(steps < STEPS_MAX, "compaction comes to an end");
                 for (at, before) in (oldest..=high).map(stamp).zip(&before) {
                     prop_assert_eq!(&read(&levels, at, Direction::Forward).map_err(fail)?, before);
                     let mut reverse = read(&levels, at, Direction::Reverse).map_err(fail)?;
@@ -155,9 +168,7 @@ fn overwritten_versions_give_their_space_back() -> TestResult {
     let mut levels = Arc::new(Levels::empty());
     for at in 1..=20 {
         levels = Arc::new(levels.with(vec![(0, tables.table(&round(at))?)], &[]));
-        while let Some(next) = step(&tables, &levels, horizon(at))? {
-            levels = next;
-        }
+        levels = settled(&tables, levels, horizon(at))?;
     }
     let kept = stored(&levels)?.len();
     assert!(kept <= 300, "{kept} entries for 100 keys after 20 rounds");
@@ -173,9 +184,7 @@ fn tables_written_in_the_order_of_their_keys_only_move() -> TestResult {
     let mut levels = Arc::new(Levels::empty());
     for number in 0..12 {
         levels = Arc::new(levels.with(vec![(0, tables.table(&part(number))?)], &[]));
-        while let Some(next) = step(&tables, &levels, horizon(0))? {
-            levels = next;
-        }
+        levels = settled(&tables, levels, horizon(0))?;
     }
     assert_eq!(tables.sim.files().len(), 12, "nothing was written but by flushes");
     assert!(levels.counts()[2] > 0, "tables went down two levels");
