@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The file that says that a directory is an unfinished restore.
-pub const MARKER: &str = "RESTORING";
+pub const MARKER: &str = ".restoring";
 const MARKER_TEXT: &str = "A restore into this directory did not finish. \
     Run cairn restore again, or remove the directory.\n";
 const GROUPS: &str = "groups";
