@@ -1,21 +1,24 @@
-//! The archive of a served database: where it is, shipping to it, and whether the database is behind it.
+//! The archive of a served database: where it is, shipping to it, and for how long it is kept.
 //!
 //! - Shipping never stands in the way of a write: an archive that cannot be reached is waited for.
 //! - Progress goes through the write pipeline, as a log entry of its own.
-//! - A database that lacks commits which its archive holds under the same lineage is not served: it would
-//!   give their versionstamps again.
+//! - Only what is kept beside the data, or is said to be kept for some time, is ever removed.
 
-use crate::config::{self, Settings};
+mod behind;
+mod pruning;
+
+pub use behind::{Behind, refuse_if_behind};
+
+use crate::config::{self, DEFAULT_LOCAL_RETENTION_MS, Settings};
 use crate::data_dir::DataDir;
 use crate::database::Database;
 use crate::metrics::ArchiveLag;
-use archiver::layout::{Kind, LineageFolder, Name};
-use archiver::ship::{ProgressLog, ProgressMark, Shipper, Status};
+use archiver::ship::{ProgressLog, Shipper, Status};
 use archiver::store::local::Local;
 use archiver::store::retry::Retrying;
 use archiver::store::{self, ObjectStore};
 use async_trait::async_trait;
-use engine::{Engine, Mark, Versionstamp};
+use engine::{Engine, Mark};
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,25 +27,8 @@ use tokio::task::JoinHandle;
 
 /// The one data group.
 const GROUP: u64 = 1;
-/// How long a start waits for the archive to say what it holds.
-const ASK: Duration = Duration::from_secs(10);
 /// How long a stop waits for the last commits to be shipped.
 const LAST_SHIPPING: Duration = Duration::from_secs(10);
-
-/// The database lacks commits that its archive holds. Restore them, or give them up.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "this directory ends at versionstamp {ours}, and its archive {location} holds commits up to {archived}: restore \
-     the archive into another directory, or give them up with cairn recover --accept-loss"
-)]
-pub struct Behind {
-    /// The last commit in the directory.
-    pub ours: Versionstamp,
-    /// The last commit found in the archive.
-    pub archived: Versionstamp,
-    /// The archive.
-    pub location: String,
-}
 
 /// Opens the archive that the settings name; `None` when there is none. Sends no request.
 ///
@@ -62,57 +48,12 @@ pub fn open(settings: &Settings, dir: &DataDir) -> Result<Option<Arc<dyn ObjectS
     }
 }
 
-/// Refuses a database that is behind its archive. An archive that does not answer, or may only be
-/// written to, is no reason not to serve.
-///
-/// # Errors
-///
-/// [`Behind`] with both ends.
-pub async fn refuse_if_behind(engine: &Engine, store: &dyn ObjectStore) -> Result<(), Behind> {
-    let ours = engine.applied().stamp;
-    match tokio::time::timeout(ASK, last_archived(engine, store)).await {
-        Ok(Ok(Some(archived))) if archived > ours => {
-            Err(Behind { ours, archived, location: store.location() })
-        }
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => {
-            tracing::info!(
-                archive = store.location(), error = %crate::connect::errors::Chain(&error),
-                "cannot ask the archive whether it is ahead"
-            );
-            Ok(())
-        }
-        Err(_elapsed) => {
-            tracing::info!(
-                archive = store.location(),
-                "the archive does not say in time whether it is ahead"
-            );
-            Ok(())
-        }
-    }
-}
-
-/// The last commit of the engine's lineage in the archive, after what is known to be there.
-async fn last_archived(engine: &Engine, store: &dyn ObjectStore) -> store::Result<Option<Versionstamp>> {
-    let lineage = engine.lineage();
-    let mark = engine.mark(&ProgressMark::name(GROUP)).and_then(|mark| ProgressMark::decode(&mark).ok());
-    let known = mark.filter(|mark| mark.lineage() == lineage.id).map_or(Versionstamp::ZERO, |m| m.shipped());
-    let folder =
-        format!("{}{}/groups/{GROUP}/segments/", archiver::layout::LINEAGES, LineageFolder::from(lineage));
-    let mut after = format!("{folder}{known}");
-    let mut last = None;
-    loop {
-        let page = store.list(&folder, Some(&after)).await?;
-        let names = page.objects.iter().filter_map(|object| Name::parse(&object.name));
-        let lasts = names.filter_map(|name| match name.kind {
-            Kind::Segment(GROUP, segment) => Some(segment.last),
-            _ => None,
-        });
-        last = last.max(lasts.max());
-        match page.objects.last() {
-            Some(object) if page.more => after.clone_from(&object.name),
-            _ => return Ok(last),
-        }
+/// For how long the archive is kept; `None` when nothing is removed from it.
+pub fn kept_ms(settings: &Settings) -> Option<u64> {
+    match (&settings.archive, settings.archive_retention_ms) {
+        (_, Some(ms)) => Some(ms),
+        (config::Archive::Beside, None) => Some(DEFAULT_LOCAL_RETENTION_MS),
+        (config::Archive::At(_) | config::Archive::Nowhere, None) => None,
     }
 }
 
@@ -145,14 +86,18 @@ impl Shipping {
         dir: &DataDir,
         database: Database,
     ) -> archiver::Result<Shipping> {
-        let settings = archiver::ship::Settings {
+        let how = archiver::ship::Settings {
             group: GROUP,
             checkpoint_interval_ms: settings.checkpoint_interval_ms,
             ..archiver::ship::Settings::new(dir.scratch())
         };
-        let mut shipper = Shipper::new(engine, store, settings, Arc::new(database))?;
+        let clock = database.clock().clone();
+        let mut shipper = Shipper::new(engine, store.clone(), how, Arc::new(database))?;
         let status = shipper.status();
         let (stop, stopping) = watch::channel(false);
+        if let Some(keep_ms) = kept_ms(settings) {
+            tokio::spawn(pruning::run(store, clock, keep_ms, stopping.clone()));
+        }
         let task = tokio::spawn(async move {
             shipper.run(stopping).await;
             shipper
@@ -196,6 +141,3 @@ impl From<&Status> for ArchiveLag {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -97,6 +97,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             || cause.is::<TelemetryError>()
             || cause.downcast_ref::<DataDirError>().is_some_and(is_usage)
             || cause.downcast_ref::<engine::Error>().is_some_and(is_engine_usage)
+            || cause.downcast_ref::<archiver::Error>().is_some_and(is_archive_usage)
+            || cause.downcast_ref::<archiver::store::Error>().is_some_and(is_store_usage)
     });
     if usage { 2 } else { 1 }
 }
@@ -111,6 +113,19 @@ const fn is_usage(error: &DataDirError) -> bool {
 
 const fn is_engine_usage(error: &engine::Error) -> bool {
     matches!(error, engine::Error::NotADataDirectory { .. } | engine::Error::Option { .. })
+}
+
+const fn is_archive_usage(error: &archiver::Error) -> bool {
+    match error {
+        archiver::Error::Target { .. } | archiver::Error::Plan(_) => true,
+        archiver::Error::Store(error) => is_store_usage(error),
+        archiver::Error::Engine(error) => is_engine_usage(error),
+        _ => false,
+    }
+}
+
+const fn is_store_usage(error: &archiver::store::Error) -> bool {
+    matches!(error, archiver::store::Error::Url { .. })
 }
 
 #[cfg(test)]

@@ -70,7 +70,8 @@ impl Cache {
     }
 
     /// Bytes in use.
-    pub(crate) fn bytes(&self) -> u64 {
+    #[cfg(test)]
+    fn bytes(&self) -> u64 {
         self.blocks.weight()
     }
 }

@@ -116,11 +116,6 @@ impl Filter {
         slots.try_fold(0, |xor, slot| Some(xor ^ self.fingerprints.get(slot)?)) == Some(wanted)
     }
 
-    /// Bytes it takes in memory.
-    pub(crate) fn len(&self) -> usize {
-        self.fingerprints.len()
-    }
-
     /// Three slots in three successive segments, the first of which starts in the window.
     fn slots(&self, mixed: u64) -> [usize; 3] {
         let mask = u64::from(self.segment_len - 1);
@@ -214,7 +209,12 @@ mod tests {
                 let mut bytes = honest.to_vec();
                 bytes[at] = value;
                 if let Ok(filter) = Filter::decode(&bytes.into()) {
-                    assert!((0..1_000).all(|n| filter.slots(mix(n)).iter().all(|slot| *slot < filter.len())));
+                    assert!(
+                        (0..1_000).all(|n| filter
+                            .slots(mix(n))
+                            .iter()
+                            .all(|slot| *slot < filter.fingerprints.len()))
+                    );
                 }
             }
         }

@@ -113,6 +113,7 @@ impl Levels {
     }
 
     /// How many tables each level has.
+    #[cfg(test)]
     pub(crate) fn counts(&self) -> [usize; LEVELS] {
         self.levels.each_ref().map(Vec::len)
     }

@@ -135,9 +135,20 @@ impl Manifest {
         };
         write().map_err(Error::io("write", &path))?;
         self.offset += bytes.len() as u64;
+        self.mark_durable().map_err(Error::io("write", &path))?;
         for edit in edits {
             self.state.apply(edit).expect("an edit of ours fits the state");
         }
+        Ok(())
+    }
+
+    /// Says that everything so far is durable, so that damage to it is never taken for a torn write.
+    /// The mark itself is not synced: without it nothing is lost.
+    fn mark_durable(&mut self) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        self.framer.frame(&mut bytes, self.offset, KIND_EDITS, self.offset, |_| {});
+        self.file.write_at(&bytes, self.offset)?;
+        self.offset += bytes.len() as u64;
         Ok(())
     }
 

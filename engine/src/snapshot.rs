@@ -81,7 +81,9 @@ impl Snapshot {
     }
 
     fn scan(&self, range: &KeyRange, direction: Direction) -> Range {
-        let visible = Visible::new(self.view.source(range, direction), direction, self.at, self.time_ms);
+        let view = Arc::clone(&self.view);
+        let visible = Visible::new(self.view.source(range, direction), direction, self.at, self.time_ms)
+            .with_lookup(Box::new(move |key, at| view.get(key, at)));
         Range { visible, failed: false }
     }
 }

@@ -67,6 +67,7 @@ fn every_flipped_bit_is_reported_with_its_file_or_changes_nothing() -> TestResul
             let read = open(&env).and_then(|engine| engine.verify().map(|()| engine));
             match read {
                 Ok(engine) => {
+                    assert!(only_says_durable(&path, len, offset), "{}, byte {offset}", path.display());
                     check(&engine.snapshot(), &model)
                         .map_err(|error| format!("{}, byte {offset}: {error}", path.display()))?;
                     harmless += 1;
@@ -80,9 +81,16 @@ fn every_flipped_bit_is_reported_with_its_file_or_changes_nothing() -> TestResul
         }
     }
     println!("{caught} flips named, {harmless} without effect");
-    // What closes a log or manifest says only that all before it is durable: without it nothing is lost.
-    assert!(harmless < 200 && caught > 5_000, "{caught} caught, {harmless} harmless");
     Ok(())
+}
+
+/// The last frame of a log or manifest says only that all before it is durable: without it nothing
+/// is lost, and it looks like a write that a crash cut short.
+fn only_says_durable(path: &Path, len: u64, offset: u64) -> bool {
+    const MARK_LEN: u64 = 24;
+    const SEAL_LEN: u64 = 48;
+    let last = if path.ends_with("manifest") { MARK_LEN } else { SEAL_LEN };
+    !path.to_string_lossy().ends_with(".tbl") && offset >= len - last
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Order at the end: stop accepting, end watches, answer what runs, ship the last commits, drain the write
 //! pipeline, close the engine. A signal ends with exit code 0, a failed engine with 1.
 
+mod upload_bar;
 mod welcome;
 
 use crate::archive::{self, Shipping};
@@ -65,6 +66,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     if let Some(shipping) = &shipping {
         metrics.add_archive(shipping.lag());
+        runtime.spawn(upload_bar::show(shipping.status()));
     }
     opened.maintain();
     let token = Token::of(&dir, &settings)?;

@@ -57,7 +57,7 @@ pub enum ImportError {
     },
     /// Messages would be lost. Deliver them first, or say that they may be left out.
     #[error(
-        "{messages} queue messages are not delivered, and queues cannot be imported: --skip-queue leaves them out"
+        "{messages} queued messages are undelivered, and queues cannot be imported: --skip-queue leaves them out"
     )]
     QueueMessages {
         /// How many.

@@ -19,6 +19,9 @@ pub(crate) const LEVEL_RATIO: u64 = 10;
 /// A table is rewritten for its garbage alone when that is at least one entry in this many.
 const GARBAGE_PARTS: u64 = 4;
 
+/// A table is moved unchanged only when it is at least one part in this many of a full one.
+const MOVED_PARTS: u64 = 4;
+
 /// Tables to rewrite together, and where their entries go.
 #[derive(Debug, Clone)]
 pub(crate) struct Choice {
@@ -36,9 +39,21 @@ impl Choice {
         self.inputs.iter().map(|table| table.meta().digest).collect()
     }
 
-    /// Bytes that are read, and at most as many are written.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.inputs.iter().map(|table| table.meta().bytes).sum()
+    /// Whether the tables can go to their level as they are: they share no key, nothing in them
+    /// can be dropped, and none is so small that a rewrite should join it to others. So it is with
+    /// data that is written in the order of its keys.
+    pub(crate) fn is_move(&self, options: &Options) -> bool {
+        let keep = |table: &Arc<Reader>| {
+            let footer = table.footer();
+            let dropped = footer.entries - footer.keys + footer.deletes + footer.expiring;
+            dropped == 0 && table.meta().bytes.saturating_mul(MOVED_PARTS) >= options.table_bytes
+        };
+        let mut ranges: Vec<_> =
+            self.inputs.iter().map(|table| (&table.meta().first_key, &table.meta().last_key)).collect();
+        ranges.sort_unstable();
+        self.from != self.to
+            && self.inputs.iter().all(keep)
+            && ranges.windows(2).all(|pair| pair[0].1 < pair[1].0)
     }
 }
 

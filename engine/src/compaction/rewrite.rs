@@ -3,7 +3,7 @@
 //! - The versions of one key are never spread over two tables.
 //! - The new tables are durable on return. They are nobody's until an edit of the manifest names
 //!   them; after a crash before that they are files that nothing refers to.
-//! - A new table that is the same as an old one has the same name: whoever removes the files of
+//! - A new table can be the same as an old one, and has the same name then: whoever removes the files of
 //!   the old ones must leave those that are live again.
 
 use super::Horizon;
@@ -35,7 +35,7 @@ pub(crate) struct Target<'a> {
 }
 
 /// Rewrites the tables of `choice`, which was made from `levels`. The result goes to the level
-/// `choice.to`, in order; it can be empty.
+/// `choice.to`, in order; it can be empty, and it is the inputs themselves when these only move.
 ///
 /// # Errors
 ///
@@ -46,6 +46,9 @@ pub(crate) fn run(
     levels: &Levels,
     horizon: Horizon,
 ) -> Result<Vec<Meta>> {
+    if choice.is_move(target.options) {
+        return Ok(choice.inputs.iter().map(|table| table.meta().clone()).collect());
+    }
     let source = |table: &Arc<_>| {
         crate::table::Reader::source(table, KeyRange::all(), Direction::Forward, Caching::Pass)
     };

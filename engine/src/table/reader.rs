@@ -95,16 +95,6 @@ impl Reader {
         &self.footer
     }
 
-    /// The file.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Bytes that it keeps in memory while open.
-    pub(crate) fn pinned_bytes(&self) -> usize {
-        self.top.len() + self.filter.as_ref().map_or(0, Filter::len)
-    }
-
     /// Whether `key` may be in it; `false` is certain. Reads nothing.
     pub(crate) fn may_contain(&self, key: &[u8]) -> bool {
         (&self.meta.first_key[..]..=&self.meta.last_key[..]).contains(&key)

@@ -1,7 +1,8 @@
 //! The first lines on standard output: where the server is, where its data is, how to connect.
 
+use crate::archive;
 use crate::config::units::Millis;
-use crate::config::{Archive, DEFAULT_LOCAL_RETENTION_MS, Settings};
+use crate::config::{Archive, Settings};
 use crate::data_dir::{DataDir, DataDirError};
 use std::fmt::Write as _;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -67,18 +68,16 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
 }
 
 fn archive_line(settings: &Settings, dir: &DataDir) -> String {
-    let retention = settings.archive_retention_ms.map(Millis);
+    let kept = match archive::kept_ms(settings) {
+        Some(ms) => format!("kept for {}", Millis(ms)),
+        None => "nothing is removed from it".to_owned(),
+    };
     match &settings.archive {
         Archive::Nowhere => "none: what is lost on this disk is lost".to_owned(),
         Archive::Beside => {
-            let kept = retention.unwrap_or(Millis(DEFAULT_LOCAL_RETENTION_MS));
-            let path = dir.archive();
-            format!("{}, kept for {kept} on this disk; it dies with the disk", path.display())
+            format!("{}, {kept} on this disk; it dies with the disk", dir.archive().display())
         }
-        Archive::At(url) => match retention {
-            Some(kept) => format!("{url}, kept for {kept}"),
-            None => format!("{url}, nothing is removed from it"),
-        },
+        Archive::At(url) => format!("{url}, {kept}"),
     }
 }
 

@@ -1,7 +1,10 @@
 use super::*;
+use crate::block::frame::Codec;
 use crate::entry::{Entry, Version};
-use crate::testing::{Tables, TestResult, entry, put, stamp};
+use crate::table::Settings;
+use crate::testing::{SMALL, Tables, TestResult, entry, put, stamp};
 
+const RAW: Settings = Settings { codec: Codec::Raw, ..SMALL };
 const NEVER: Horizon = Horizon { stamp: crate::Versionstamp::ZERO, time_ms: 0 };
 
 fn options() -> Options {
@@ -54,7 +57,6 @@ fn a_full_level_0_goes_as_a_whole_with_what_it_overlaps() -> TestResult {
     let choice = choose(&Levels::empty().with(all, &[]), &options(), NEVER).ok_or("a choice")?;
     assert_eq!((choice.from, choice.to), (0, 1));
     assert_eq!(removed(&choice), digests(&[&top[0], &top[1], &top[2], &inside, &touching]));
-    assert_eq!(choice.bytes(), choice.inputs.iter().map(|table| table.meta().bytes).sum::<u64>());
     Ok(())
 }
 
@@ -135,5 +137,33 @@ fn deletes_that_hide_something_below_are_no_garbage() -> TestResult {
     };
     assert!(!chosen(&under));
     assert!(chosen(&beside));
+    Ok(())
+}
+
+#[test]
+fn only_tables_that_share_no_key_and_hold_no_garbage_are_moved() -> TestResult {
+    let tables = Tables::new()?;
+    let options = Options { table_bytes: 2_000, ..options() };
+    let is_move = |inputs: &[&Arc<Reader>], to| {
+        Choice { inputs: inputs.iter().map(|table| Arc::clone(table)).collect(), from: 0, to }
+            .is_move(&options)
+    };
+    let (low, high) = (keys(&tables, 0, 9, 1)?, keys(&tables, 9, 9, 2)?);
+    assert!(is_move(&[&high, &low], 1) && is_move(&[&low], 1));
+    assert!(!is_move(&[&low], 0), "a rewrite in place");
+    assert!(!is_move(&[&low, &high, &keys(&tables, 17, 9, 3)?], 1), "a shared key");
+    assert!(!is_move(&[&low, &keys(&tables, 30, 1, 1)?], 1), "a small table");
+    let value = |expire_at_ms| Version::Put { value: vec![7; 900].into(), expire_at_ms };
+    let written = |entries: &[Entry]| tables.open(tables.write(entries, RAW)?);
+    let garbage = [
+        [entry("x", 2, value(None)), entry("x", 1, value(None))],
+        [entry("x", 2, value(Some(5))), entry("y", 1, value(None))],
+        [entry("x", 2, Version::Delete), entry("y", 1, value(None))],
+    ];
+    for entries in garbage {
+        assert!(!is_move(&[&written(&entries)?], 1), "{entries:?}");
+    }
+    let clean = [entry("x", 2, value(None)), entry("y", 1, value(None))];
+    assert!(is_move(&[&written(&clean)?], 1));
     Ok(())
 }

@@ -7,6 +7,8 @@ use crate::{KeyValue, Versionstamp};
 use proptest::prelude::*;
 
 const STAMP_MAX: u64 = 12;
+/// More compactions in a row than any of these tests can need.
+const STEPS_MAX: usize = 100;
 
 fn horizon(at: u64) -> Horizon {
     Horizon { stamp: stamp(at), time_ms: time_of(stamp(at)) }
@@ -34,6 +36,17 @@ fn step(tables: &Tables, levels: &Arc<Levels>, horizon: Horizon) -> Result<Optio
         return Ok(None);
     };
     apply(tables, levels, horizon, &choice, &options).map(Some)
+}
+
+/// Compacts until nothing is due.
+fn settled(tables: &Tables, mut levels: Arc<Levels>, horizon: Horizon) -> Result<Arc<Levels>> {
+    let mut steps = 0;
+    while let Some(next) = step(tables, &levels, horizon)? {
+        levels = next;
+        steps += 1;
+        assert!(steps < STEPS_MAX, "compaction comes to an end");
+    }
+    Ok(levels)
 }
 
 fn apply(
@@ -97,7 +110,7 @@ proptest! {
             while let Some(next) = step(&tables, &levels, horizon(oldest)).map_err(fail)? {
                 levels = next;
                 steps += 1;
-                prop_assert!(steps < 100, "compaction comes to an end");
+                prop_assert!(steps < STEPS_MAX, "compaction comes to an end");
                 for (at, before) in (oldest..=high).map(stamp).zip(&before) {
                     prop_assert_eq!(&read(&levels, at, Direction::Forward).map_err(fail)?, before);
                     let mut reverse = read(&levels, at, Direction::Reverse).map_err(fail)?;
@@ -155,12 +168,27 @@ fn overwritten_versions_give_their_space_back() -> TestResult {
     let mut levels = Arc::new(Levels::empty());
     for at in 1..=20 {
         levels = Arc::new(levels.with(vec![(0, tables.table(&round(at))?)], &[]));
-        while let Some(next) = step(&tables, &levels, horizon(at))? {
-            levels = next;
-        }
+        levels = settled(&tables, levels, horizon(at))?;
     }
     let kept = stored(&levels)?.len();
     assert!(kept <= 300, "{kept} entries for 100 keys after 20 rounds");
+    Ok(())
+}
+
+#[test]
+fn tables_written_in_the_order_of_their_keys_only_move() -> TestResult {
+    let tables = Tables::new()?;
+    let part = |part: u8| -> Vec<Entry> {
+        (0..20u8).map(|key| entry(vec![part, key], u64::from(part) + 1, put(vec![key; 50]))).collect()
+    };
+    let mut levels = Arc::new(Levels::empty());
+    for number in 0..12 {
+        levels = Arc::new(levels.with(vec![(0, tables.table(&part(number))?)], &[]));
+        levels = settled(&tables, levels, horizon(0))?;
+    }
+    assert_eq!(tables.sim.files().len(), 12, "nothing was written but by flushes");
+    assert!(levels.counts()[2] > 0, "tables went down two levels");
+    assert_eq!(stored(&levels)?, (0..12).flat_map(part).collect::<Vec<_>>());
     Ok(())
 }
 
@@ -182,7 +210,8 @@ fn the_versions_of_a_key_stay_in_one_table() -> TestResult {
 #[test]
 fn a_damaged_input_stops_it_and_leaves_no_temporary_file() -> TestResult {
     let tables = Tables::new()?;
-    let all: Vec<Entry> = (0..100u8).map(|key| entry(vec![key], 1, put(vec![key; 50]))).collect();
+    let mut all: Vec<Entry> = (0..100u8).map(|key| entry(vec![key], 1, put(vec![key; 50]))).collect();
+    all.push(entry(vec![200], 1, Version::Delete));
     let meta = tables.write(&all, SMALL)?;
     tables.sim.flip_bit(&Tables::dir().join(meta.digest.file_name()), 200, 3)?;
     let table = tables.open(meta)?;

@@ -1,0 +1,104 @@
+//! Removes from the archive what is older than it is kept, now and then.
+//!
+//! A failure is said once and tried again at the next turn; nothing waits for it.
+
+use super::GROUP;
+use crate::clock::ServingClock;
+use crate::connect::errors::Chain;
+use archiver::store::ObjectStore;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The shortest pause between two turns.
+const TURN_MIN: Duration = Duration::from_secs(10);
+/// The longest.
+const TURN_MAX: Duration = Duration::from_secs(3_600);
+/// Turns in the time that the archive is kept: what is removed is at most this part too old.
+const TURNS: u32 = 24;
+
+/// Prunes until `stopping` is true.
+pub(super) async fn run(
+    store: Arc<dyn ObjectStore>,
+    clock: ServingClock,
+    keep_ms: u64,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let prune = async {
+        let mut failing = false;
+        loop {
+            tokio::time::sleep(pause(keep_ms)).await;
+            failing = turn(&*store, clock.now_ms(), keep_ms, failing).await;
+        }
+    };
+    tokio::select! {
+        // Told to stop, or nobody is left to tell.
+        _stopped = stopping.wait_for(|stopping| *stopping) => {}
+        () = prune => {}
+    }
+}
+
+fn pause(keep_ms: u64) -> Duration {
+    (Duration::from_millis(keep_ms) / TURNS).clamp(TURN_MIN, TURN_MAX)
+}
+
+/// One turn; returns whether it failed.
+async fn turn(store: &dyn ObjectStore, now_ms: u64, keep_ms: u64, failing: bool) -> bool {
+    match archiver::prune::prune(store, GROUP, now_ms, keep_ms).await {
+        Ok(pruned) => {
+            if pruned.objects > 0 {
+                tracing::info!(
+                    objects = pruned.objects,
+                    "removed from the archive what is older than it is kept"
+                );
+            }
+            false
+        }
+        Err(error) => {
+            if !failing {
+                let (archive, error) = (store.location(), Chain(&error).to_string());
+                tracing::warn!(archive, error, "cannot remove what is old from the archive; trying again");
+            }
+            true
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use archiver::store::sim::Sim;
+
+    #[test]
+    fn a_turn_comes_often_enough_and_not_too_often() {
+        assert_eq!(pause(86_400_000), TURN_MAX);
+        assert_eq!(pause(24 * 60_000), Duration::from_secs(60));
+        assert_eq!(pause(0), TURN_MIN);
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_remembered_until_it_is_over() {
+        let store = Sim::new();
+        store.set_down(true);
+        assert!(turn(&store, 10, 1, false).await);
+        store.set_down(false);
+        assert!(!turn(&store, 10, 1, true).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_ends_when_told() {
+        let store = Arc::new(Sim::new());
+        let (stop, stopping) = watch::channel(false);
+        let clock = ServingClock::new(crate::testing::FakeClock::at(1), 0);
+        let running = tokio::spawn(run(store.clone(), clock, 1, stopping));
+        tokio::time::timeout(TURN_MIN * 3, async {
+            while store.requests() == 0 {
+                tokio::time::sleep(TURN_MIN / 10).await;
+            }
+        })
+        .await
+        .expect("a turn came");
+        stop.send_replace(true);
+        running.await.expect("it ends");
+    }
+}
