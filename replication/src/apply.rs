@@ -5,12 +5,8 @@
 //!   is absent to every check and sum.
 //! - A write whose check fails, or that is refused, leaves nothing; the writes around it keep their orders.
 //! - Each committed write becomes one batch with one operation per key, in the order of the keys.
-<<<<<<< HEAD
-//! - The record stays within [`RESOLVED_BYTES_MAX`], whatever a small entry would come to.
-=======
 //! - The record stays within [`RESOLVED_BYTES_MAX`], whatever a small entry would come to. This bound and
 //!   [`WRITES_MAX`] are part of the format: changing one changes what a log means.
->>>>>>> a26fdfa8b07351c16382bc7e052c0a8e353207f6
 
 mod overlay;
 mod sum;
