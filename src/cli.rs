@@ -10,7 +10,9 @@
 
 pub mod bench;
 pub mod import;
+pub mod pitr;
 pub mod recover;
+pub mod restore;
 pub mod serve;
 
 use crate::config::ConfigError;
@@ -32,6 +34,10 @@ struct Cli {
 enum Command {
     /// Serve a database to Deno and to @deno/kv
     Serve(Box<serve::Args>),
+    /// Show what an archive can bring back, or check it
+    Pitr(pitr::Args),
+    /// Bring a point of an archive back as a data directory
+    Restore(restore::Args),
     /// Bring in the content of a Deno or denokv database file
     Import(import::Args),
     /// Measure a KV Connect server
@@ -53,6 +59,8 @@ pub fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Serve(args) => serve::run(*args),
+        Command::Pitr(args) => pitr::run(args),
+        Command::Restore(args) => restore::run(args),
         Command::Import(args) => import::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Recover(args) => recover::run(args),

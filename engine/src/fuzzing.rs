@@ -5,8 +5,10 @@ use crate::block::frame::{self, Kind};
 use crate::block::iter::Iter;
 use crate::entry::Direction;
 use crate::filter::{self, Filter};
+use crate::frame::Framer;
+use crate::manifest::{self, edit};
 use crate::table::footer::{Footer, decode_trailer};
-use crate::{Versionstamp, codec, table};
+use crate::{ContentHash, LineageId, Record, Versionstamp, codec, table, wal};
 use bytes::Bytes;
 
 /// Reads `bytes` as the content of a block: walks it both ways and looks for what it holds.
@@ -47,6 +49,68 @@ pub fn table_footer(bytes: &[u8]) {
         assert!(footer.end() <= bytes.len() as u64, "a footer stands inside its file");
     }
     drop(table::Meta::decode(&mut codec::Decoder::new(bytes)));
+}
+
+/// Reads `bytes` as a record of the log, and as a segment.
+///
+/// # Panics
+///
+/// If a record that was read is written in another way, which fuzzing is there to find.
+pub fn wal_record(bytes: &[u8]) {
+    if let Ok(record) = Record::decode(bytes) {
+        let mut again = Vec::new();
+        record.encode(&mut again);
+        assert!(again == bytes, "a record has one encoding");
+    }
+    wal::parse(bytes.to_vec());
+    // A checksum stops nearly all bytes: so they are framed as well.
+    let header = wal::header::Header {
+        number: 1,
+        lineage: LineageId([0; 16]),
+        base: 0,
+        hash_before: ContentHash::EMPTY,
+    };
+    let kind = bytes.first().map_or(1, |byte| 1 + byte % 4);
+    let frames = [(wal::header::KIND_HEADER, encoded(|out| header.encode(out))), (kind, bytes.to_vec())];
+    wal::parse(framed(wal::MAGIC, &frames));
+}
+
+fn encoded(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode(&mut bytes);
+    bytes
+}
+
+/// A file of these kinds and payloads.
+fn framed(magic: &[u8; 8], frames: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    let framer = Framer { salt: 0 };
+    let mut file = framer.preamble(magic).to_vec();
+    for (kind, payload) in frames {
+        let offset = file.len() as u64;
+        framer.frame(&mut file, offset, *kind, 0, |out| out.extend_from_slice(payload));
+    }
+    file
+}
+
+/// Reads `bytes` as a group of edits, and as a manifest.
+///
+/// # Panics
+///
+/// If a group that was read is written in another way, which fuzzing is there to find.
+pub fn manifest(bytes: &[u8]) {
+    if let Ok(edits) = edit::decode(bytes) {
+        let mut again = Vec::new();
+        edit::encode(&edits, &mut again);
+        assert!(again == bytes, "a group of edits has one encoding");
+    }
+    for file in [bytes.to_vec(), framed(manifest::MAGIC, &[(1, bytes.to_vec())])] {
+        let Ok(state) = manifest::decode(&file) else {
+            continue;
+        };
+        let mut edits = Vec::new();
+        edit::encode(&state.as_edits(), &mut edits);
+        assert!(edit::decode(&edits).is_ok(), "the state of a manifest can be written and read");
+    }
 }
 
 /// Reads `bytes` as a filter and asks it for some keys.

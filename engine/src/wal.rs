@@ -49,6 +49,14 @@ pub struct Segment {
     pub bytes: u64,
 }
 
+/// Reads any bytes as a segment, for fuzzing.
+pub(crate) fn parse(bytes: Vec<u8>) {
+    let path = std::path::Path::new("fuzzed");
+    if let Ok(parsed) = reader::Parsed::parse(path, bytes) {
+        parsed.records.iter().for_each(|frame| drop(parsed.record(frame, 0, ContentHash::EMPTY)));
+    }
+}
+
 fn file_name(number: u64) -> String {
     format!("{number:016x}{SUFFIX}")
 }

@@ -140,8 +140,14 @@ fn run(steps: &[Step], options: Options) -> Result<(), Box<dyn std::error::Error
     Ok(engine.verify()?)
 }
 
+/// 200 cases, or as many as `PROPTEST_CASES` says.
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(200);
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn the_engine_reads_as_the_model_at_every_stamp(steps in prop::collection::vec(step(), 1..120)) {

@@ -37,8 +37,10 @@ pub struct Faults {
     pub stop_at_op: Option<u64>,
     /// This operation alone fails.
     pub fail_op: Option<u64>,
-    /// Syncs of files whose name ends so are answered and not done.
+    /// Syncs of files whose name, when they were created or opened, holds this are answered and not done.
     pub ignore_syncs_of: Option<&'static str>,
+    /// This one sync, of a file or a directory, is answered and not done.
+    pub ignore_sync: Option<u64>,
     /// The size of the disk, in bytes.
     pub capacity: Option<u64>,
 }
@@ -69,6 +71,13 @@ struct State {
     /// Rises with every crash: handles of an earlier boot are dead.
     boot: u64,
     next_inode: u64,
+}
+
+/// Whether a sync that is answered is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sync {
+    Done,
+    Ignored,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -185,12 +194,13 @@ impl State {
         Ok(())
     }
 
-    fn count_sync(&mut self) -> io::Result<()> {
+    fn count_sync(&mut self) -> io::Result<Sync> {
         self.count_op()?;
         self.counts.syncs += 1;
         let sync = self.counts.syncs;
         self.stopped = self.faults.stop_at_sync.is_some_and(|at| sync >= at);
-        self.powered()
+        self.powered()?;
+        Ok(if self.faults.ignore_sync == Some(sync) { Sync::Ignored } else { Sync::Done })
     }
 
     fn space(&self) -> Space {
@@ -261,8 +271,8 @@ impl File for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         self.with(|state, id| {
-            state.count_sync()?;
-            if !state.faults.ignore_syncs_of.is_some_and(|suffix| self.name.ends_with(suffix)) {
+            let ignored = state.count_sync()? == Sync::Ignored;
+            if !ignored && !state.faults.ignore_syncs_of.is_some_and(|part| self.name.contains(part)) {
                 inode(state, id)?.sync();
             }
             Ok(())
@@ -416,7 +426,9 @@ impl Fs for Sim {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
-        state.count_sync()?;
+        if state.count_sync()? == Sync::Ignored {
+            return Ok(());
+        }
         let dir = state.dir(path)?;
         dir.durable = dir.names.clone();
         dir.changes.clear();

@@ -69,6 +69,10 @@ fn the_newest_version_wins_also_where_tables_of_level_0_overlap_in_stamps() -> T
     let levels = Levels::empty().with(vec![(0, wide), (0, inside)], &[]);
     assert_eq!(levels.get(b"k", stamp(9))?, Some((stamp(5), put("new"))));
     assert_eq!(levels.get(b"k", stamp(4))?, Some((stamp(2), put("old"))));
+    let newer = tables.table(&[entry("a", 9, put("")), entry("k", 5, put("new"))])?;
+    let older = tables.table(&[entry("b", 7, put("")), entry("k", 2, put("old"))])?;
+    let levels = Levels::empty().with(vec![(0, newer), (0, older)], &[]);
+    assert_eq!(levels.get(b"k", stamp(9))?, Some((stamp(5), put("new"))));
     Ok(())
 }
 

@@ -39,7 +39,7 @@ impl Parsed {
         Self::parse(path, bytes).map_err(Error::damaged(path, 0))
     }
 
-    fn parse(path: &Path, bytes: Vec<u8>) -> Result<Parsed, Malformed> {
+    pub(super) fn parse(path: &Path, bytes: Vec<u8>) -> Result<Parsed, Malformed> {
         let frame::Frames { salt, frames, end, torn } = frame::read(&bytes, MAGIC)?;
         let mut frames = frames.into_iter();
         let nothing = Malformed { offset: frame::PREAMBLE_LEN, expected: "a segment header" };

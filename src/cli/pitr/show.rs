@@ -1,0 +1,223 @@
+//! What `cairn pitr` prints, for people and for programs. Pure.
+
+use archiver::catalog::window::Window;
+use archiver::catalog::{Catalog, CheckpointEntry, Content, History, rfc3339};
+use archiver::checkpoint::Before;
+use archiver::verify::Report;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+/// A size as people read it.
+fn size(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+fn stored_bytes(history: &History) -> u64 {
+    let segments = history.segments.iter().map(|segment| segment.bytes).sum::<u64>();
+    let tables = history.tables.values().map(|table| table.bytes).sum::<u64>();
+    segments + tables + history.checkpoints.iter().map(|entry| entry.bytes).sum::<u64>()
+}
+
+/// Lines of cells, each column as wide as its widest cell.
+fn columns(rows: &[Vec<String>], indent: &str) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..count).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        format!("{indent}{}", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(|row| line(row) + "\n").collect()
+}
+
+fn cells<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.map(str::to_owned).to_vec()
+}
+
+/// The windows of an archive, and with `checkpoints` all of these.
+pub(super) fn text(catalog: &Catalog, checkpoints: bool) -> String {
+    let mut out = String::new();
+    for history in &catalog.lineages {
+        let bytes = size(stored_bytes(history));
+        let _ = writeln!(out, "lineage {}  epoch {}  {bytes}", history.folder.id, history.folder.epoch);
+        if let Some((parent, stamp)) = history.announcement.and_then(|found| found.lineage.parent) {
+            let _ = writeln!(out, "  restored from {parent} at {stamp}");
+        }
+        out.push_str(&windows_text(history));
+        if checkpoints {
+            out.push_str(&checkpoints_text(history));
+        }
+        for (object, reason) in &history.damaged {
+            let _ = writeln!(out, "  damaged: {object}: {reason}");
+        }
+        out.push('\n');
+    }
+    if !catalog.foreign.is_empty() {
+        let _ = writeln!(out, "{} objects are not part of the archive", catalog.foreign.len());
+    }
+    out
+}
+
+fn windows_text(history: &History) -> String {
+    let windows = history.windows();
+    if windows.is_empty() {
+        return "  nothing can be restored\n".to_owned();
+    }
+    let mut rows =
+        vec![cells(["from versionstamp", "time", "to versionstamp", "time", "segments", "checkpoints"])];
+    for (position, window) in windows.iter().enumerate() {
+        if let Some(left) = position.checked_sub(1).and_then(|left| windows.get(left)) {
+            let why = hole(history, window);
+            rows.push(cells([&format!("-- {why} after {}", left.last.stamp)]));
+        }
+        let inside = checkpoints_in(history, window).count();
+        rows.push(vec![
+            window.first.stamp.to_string(),
+            rfc3339(window.first.time_ms),
+            window.last.stamp.to_string(),
+            rfc3339(window.last.time_ms),
+            window.segments.len().to_string(),
+            inside.to_string(),
+        ]);
+    }
+    columns(&rows, "  ")
+}
+
+fn checkpoints_in<'a>(history: &'a History, window: &'a Window) -> impl Iterator<Item = &'a CheckpointEntry> {
+    history.checkpoints.iter().filter(|entry| window.holds_stamp(entry.name.stamp))
+}
+
+/// Why a window does not continue the one before it.
+fn hole(history: &History, window: &Window) -> &'static str {
+    let start = history.checkpoints.iter().find(|entry| entry.name.stamp == window.first.stamp);
+    let gap =
+        start.and_then(CheckpointEntry::whole).is_some_and(|found| matches!(found.before, Before::Gap(_)));
+    let pruned = history.pruned_below().is_some_and(|below| window.first.stamp <= below);
+    match (pruned, gap) {
+        (true, _) => "pruned",
+        (false, true) => "not shipped",
+        (false, false) => "missing",
+    }
+}
+
+fn checkpoints_text(history: &History) -> String {
+    let mut rows = vec![cells(["checkpoint", "time", "tables", "size"])];
+    for entry in &history.checkpoints {
+        let (stamp, time) = (entry.name.stamp.to_string(), rfc3339(entry.name.time_ms));
+        let (tables, bytes) = match &entry.content {
+            Content::Whole(found) => {
+                let bytes = found.tables.iter().map(|table| table.bytes).sum();
+                (found.tables.len().to_string(), size(bytes))
+            }
+            Content::Unusable(_) => ("damaged".to_owned(), String::new()),
+        };
+        rows.push(vec![stamp, time, tables, bytes]);
+    }
+    if rows.len() == 1 { "  no checkpoint yet\n".to_owned() } else { columns(&rows, "  ") }
+}
+
+/// The same as [`text`], for programs.
+pub(super) fn json(catalog: &Catalog, checkpoints: bool) -> Value {
+    let lineages: Vec<Value> = catalog.lineages.iter().map(|history| lineage(history, checkpoints)).collect();
+    json!({
+        "location": catalog.location,
+        "lineages": lineages,
+        "foreign_objects": catalog.foreign.len(),
+    })
+}
+
+fn lineage(history: &History, checkpoints: bool) -> Value {
+    let parent = history.announcement.and_then(|found| found.lineage.parent);
+    let windows: Vec<Value> = history.windows().iter().map(|window| self::window(history, window)).collect();
+    let damaged: Vec<Value> = history
+        .damaged
+        .iter()
+        .map(|(object, reason)| json!({ "object": object, "reason": reason }))
+        .collect();
+    let mut value = json!({
+        "id": history.folder.id.to_string(),
+        "epoch": history.folder.epoch,
+        "parent": parent.map(|(id, stamp)| json!({ "id": id.to_string(), "versionstamp": stamp.to_string() })),
+        "bytes": stored_bytes(history),
+        "windows": windows,
+        "pruned_below": history.pruned_below().map(|stamp| stamp.to_string()),
+        "damaged": damaged,
+    });
+    if checkpoints {
+        value["checkpoints"] = history.checkpoints.iter().map(checkpoint).collect();
+    }
+    value
+}
+
+fn window(history: &History, window: &Window) -> Value {
+    json!({
+        "first": { "versionstamp": window.first.stamp.to_string(), "time": rfc3339(window.first.time_ms) },
+        "last": { "versionstamp": window.last.stamp.to_string(), "time": rfc3339(window.last.time_ms) },
+        "segments": window.segments.len(),
+        "checkpoints": checkpoints_in(history, window).count(),
+    })
+}
+
+fn checkpoint(entry: &CheckpointEntry) -> Value {
+    let whole = entry.whole();
+    json!({
+        "versionstamp": entry.name.stamp.to_string(),
+        "time": rfc3339(entry.name.time_ms),
+        "usable": whole.is_some(),
+        "tables": whole.map(|found| found.tables.len()),
+        "bytes": whole.map(|found| found.tables.iter().map(|table| table.bytes).sum::<u64>()),
+    })
+}
+
+/// What a verification found.
+pub(super) fn report_text(report: &Report) -> String {
+    let mut out = String::new();
+    for problem in &report.problems {
+        let _ = writeln!(out, "{}: {}", problem.object, problem.reason);
+    }
+    for hole in &report.holes {
+        let why = if hole.pruned { "pruned" } else { "not shipped" };
+        let _ = writeln!(out, "{why}: commits after {} and before {}", hole.after, hole.before);
+    }
+    let (objects, commits, bytes) = (report.objects, report.commits, size(report.bytes));
+    let _ = writeln!(out, "{objects} objects and {commits} commits checked, {bytes}");
+    out
+}
+
+/// The same as [`report_text`], for programs.
+pub(super) fn report_json(report: &Report) -> Value {
+    let problems = report.problems.iter().map(|p| json!({ "object": p.object, "reason": p.reason }));
+    let holes = report.holes.iter().map(|hole| {
+        json!({ "after": hole.after.to_string(), "before": hole.before.to_string(), "pruned": hole.pruned })
+    });
+    json!({
+        "objects": report.objects,
+        "bytes": report.bytes,
+        "commits": report.commits,
+        "problems": problems.collect::<Vec<_>>(),
+        "holes": holes.collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_end_without_blanks() {
+        let rows = [cells(["a", "bb"]), cells(["ccc", "d"])];
+        assert_eq!(columns(&rows, " "), " a    bb\n ccc  d\n");
+        assert_eq!(columns(&[], " "), "");
+    }
+
+    #[test]
+    fn a_report_says_what_is_wrong_first() {
+        let problem =
+            archiver::verify::Problem { object: "o".to_owned(), reason: "it is missing".to_owned() };
+        let report = Report { objects: 2, problems: vec![problem], ..Report::default() };
+        assert!(report_text(&report).starts_with("o: it is missing\n"));
+        assert_eq!(report_json(&report)["problems"][0]["object"], "o");
+    }
+}

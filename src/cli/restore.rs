@@ -1,0 +1,162 @@
+//! `cairn restore`: brings a point of an archive back as a data directory.
+
+use super::UsageError;
+use anyhow::Context;
+use archiver::catalog::rfc3339;
+use archiver::progress::Progress;
+use archiver::restore::{Destination, Point, Wanted, restore};
+use archiver::store::{self, ObjectStore};
+use engine::{Env, LineageId, Options, Versionstamp};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The one data group.
+const GROUP: u64 = 1;
+
+/// What `cairn restore` is told.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// URL of the archive: file:///absolute/path or s3://bucket/prefix?endpoint=...
+    #[arg(long, env = "CAIRN_ARCHIVE", value_name = "URL")]
+    from: String,
+
+    /// What to restore: a versionstamp (20 hexadecimal digits), an RFC 3339 time, or latest
+    #[arg(long, value_name = "POINT", value_parser = parse_point)]
+    at: Point,
+
+    /// An empty or absent directory, which becomes the data directory
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+
+    /// The lineage that is meant, when several hold the point (see: cairn pitr list)
+    #[arg(long, value_name = "ID", value_parser = parse_lineage)]
+    lineage: Option<LineageId>,
+
+    /// Leave out the checkpoint at this versionstamp, because it is damaged; may be repeated
+    #[arg(long, value_name = "VERSIONSTAMP")]
+    without: Vec<Versionstamp>,
+}
+
+fn parse_point(text: &str) -> Result<Point, String> {
+    if text == "latest" {
+        return Ok(Point::Latest);
+    }
+    if let Ok(stamp) = text.parse::<Versionstamp>() {
+        return Ok(Point::Stamp(stamp));
+    }
+    let time = text.parse::<jiff::Timestamp>().ok();
+    let time_ms = time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
+    time_ms.map(Point::TimeMs).ok_or_else(|| {
+        "give a versionstamp of 20 hexadecimal digits, a time such as 2026-11-21T20:15:00Z, or latest"
+            .to_owned()
+    })
+}
+
+fn parse_lineage(text: &str) -> Result<LineageId, String> {
+    let wrong = || "a lineage id is 32 hexadecimal digits".to_owned();
+    if text.len() != 32 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(wrong());
+    }
+    u128::from_str_radix(text, 16).map(|id| LineageId(id.to_be_bytes())).map_err(|_| wrong())
+}
+
+/// Restores, and says how to serve the result.
+///
+/// # Errors
+///
+/// A [`UsageError`] when the URL, the point or the directory cannot work; otherwise why the archive
+/// cannot be restored. The directory is empty then.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let store = open_store(&args.from)?;
+    let wanted = Wanted { point: args.at, lineage: args.lineage, without: args.without };
+    let destination = Destination { env: Env::real(), dir: args.to.clone(), options: Options::default() };
+    let progress = bar("restoring");
+    let done = runtime()?.block_on(restore(&*store, GROUP, &wanted, &destination, &progress));
+    progress.finish();
+    let restored = done.map_err(as_usage).context("cannot restore")?;
+    let (stamp, time) = (restored.stamp, rfc3339(restored.time_ms));
+    println!("restored to versionstamp {stamp}, committed at {time}, as lineage {}", restored.lineage.id);
+    println!("serve it with: cairn serve --data {}", args.to.display());
+    Ok(())
+}
+
+/// What was asked for cannot work, as opposed to: what is there is not right.
+fn as_usage(error: archiver::Error) -> anyhow::Error {
+    use archiver::restore::PlanError;
+    match error {
+        archiver::Error::Plan(PlanError::Damaged { .. }) => error.into(),
+        archiver::Error::Plan(_) | archiver::Error::Target { .. } => UsageError(error.to_string()).into(),
+        other => other.into(),
+    }
+}
+
+/// Opens the archive at a URL.
+pub(super) fn open_store(url: &str) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    store::open(url).map_err(|error| UsageError(error.to_string()).into())
+}
+
+/// Runs one command.
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+/// A progress bar on standard error, when that is a terminal.
+#[derive(Debug)]
+pub(super) struct Bar(ProgressBar);
+
+/// Starts a progress bar.
+pub(super) fn bar(what: &'static str) -> Bar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {eta}");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar.set_message(what);
+    Bar(bar)
+}
+
+impl Bar {
+    /// Takes it off the screen.
+    pub(super) fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+impl Progress for Bar {
+    fn total_bytes(&self, bytes: u64) {
+        self.0.set_length(bytes);
+    }
+
+    fn done_bytes(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_are_stamps_times_or_latest() {
+        assert_eq!(parse_point("latest"), Ok(Point::Latest));
+        assert_eq!(parse_point("00000000000000010002"), Ok(Point::Stamp(Versionstamp::new(1, 2))));
+        assert_eq!(parse_point("1970-01-01T00:00:01.5Z"), Ok(Point::TimeMs(1_500)));
+        assert_eq!(parse_point("1970-01-01T02:00:00+01:00"), Ok(Point::TimeMs(3_600_000)));
+        for text in ["", "yesterday", "2026-11-21", "1969-01-01T00:00:00Z", "0000000000000001000"] {
+            assert!(parse_point(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn lineages_are_32_digits() {
+        assert_eq!(parse_lineage(&"0f".repeat(16)), Ok(LineageId([15; 16])));
+        for text in ["", "0f", &"+f".repeat(16), &"0g".repeat(16)] {
+            assert!(parse_lineage(text).is_err(), "{text}");
+        }
+    }
+}
