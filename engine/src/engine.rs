@@ -360,7 +360,8 @@ impl Core {
     fn newest(&self) -> Snapshot {
         let appender = self.appender.lock();
         let applied = appender.applied;
-        Snapshot::new(self.view.load_full(), Versionstamp::last_of(applied.version), applied.time_ms)
+        let at = Versionstamp::last_of(applied.version);
+        Snapshot::new(self.view.load_full(), at, applied.stamp, applied.time_ms)
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -370,21 +371,26 @@ impl Core {
             let view = self.view.load_full();
             // A compaction that ran in between may have dropped what this older stamp reads.
             if view.horizon.stamp <= at {
-                return Snapshot::new(view, at, published.time_ms);
+                return Snapshot::new(view, at, published.stamp, published.time_ms);
             }
         }
     }
 
     fn snapshot_at(&self, at: Versionstamp) -> Result<Snapshot> {
-        let newest = Versionstamp::last_of(self.published.read().version);
+        let published = *self.published.read();
+        let newest = Versionstamp::last_of(published.version);
         if at > newest {
             return Err(Error::AboveNewest { stamp: at, newest });
         }
         let view = self.view.load_full();
-        if at < view.horizon.stamp {
-            return Err(Error::BelowHorizon { stamp: at, horizon: view.horizon.stamp });
-        }
         let time_ms = self.times.read().at(at.version()).unwrap_or(view.horizon.time_ms);
-        Ok(Snapshot::new(view, at, time_ms))
+        if at >= view.horizon.stamp {
+            return Ok(Snapshot::new(view, at, at, time_ms));
+        }
+        if at >= published.stamp && newest >= view.horizon.stamp {
+            // Records without commits lie between the last commit and the horizon: nothing changed there.
+            return Ok(Snapshot::new(view, newest, at, time_ms));
+        }
+        Err(Error::BelowHorizon { stamp: at, horizon: view.horizon.stamp })
     }
 }

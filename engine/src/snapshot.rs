@@ -14,18 +14,21 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     view: Arc<View>,
+    /// What is read: nothing newer.
     at: Versionstamp,
+    /// What it is called: the last commit that is read, or the stamp that was asked for.
+    stamp: Versionstamp,
     time_ms: u64,
 }
 
 impl Snapshot {
-    pub(crate) fn new(view: Arc<View>, at: Versionstamp, time_ms: u64) -> Self {
-        Self { view, at, time_ms }
+    pub(crate) fn new(view: Arc<View>, at: Versionstamp, stamp: Versionstamp, time_ms: u64) -> Self {
+        Self { view, at, stamp, time_ms }
     }
 
-    /// The stamp it reads at.
+    /// The stamp it reads at: of the last commit, or the one that was asked for.
     pub fn stamp(&self) -> Versionstamp {
-        self.at
+        self.stamp
     }
 
     /// The time it reads at, Unix milliseconds: entries whose `expire_at_ms` is not above it are

@@ -72,10 +72,45 @@ fn what_no_stamp_above_the_horizon_reads_is_dropped_and_its_space_comes_back() -
     let first = first.ok_or("a first stamp")?;
     assert!(matches!(engine.snapshot_at(first), Err(Error::BelowHorizon { .. })));
     let newest = engine.applied().stamp;
-    engine.snapshot_at(newest)?;
+    assert_eq!(engine.snapshot_at(newest)?.stamp(), newest);
     let after = Versionstamp::new(newest.version() + 1, 0);
     assert!(matches!(engine.snapshot_at(after), Err(Error::AboveNewest { .. })));
     Ok(())
+}
+
+#[test]
+fn without_history_the_last_commit_can_still_be_named() -> TestResult {
+    let (env, _disk, clock) = sim::env(1);
+    let (engine, _) = Engine::open(env, Path::new(DIR), Options { history_ms: 0, ..small() })?;
+    let mut stamps = Vec::new();
+    for n in 0..30u8 {
+        stamps.push(put(&engine, b"k", &[n; 200])?);
+        clock.advance(1);
+        engine.flush()?;
+    }
+    let applied = engine.applied();
+    let tick = engine::Record {
+        version: engine.next_version(),
+        term: 0,
+        time_ms: clock_of(&engine),
+        hash: applied.hash,
+        batches: Vec::new(),
+        marks: Vec::new(),
+    };
+    engine.append(&tick)?;
+    engine.publish(tick.version);
+    engine.flush()?;
+    while engine.compact()? == Progress::Worked {}
+    assert!(engine.horizon() > applied.stamp, "the horizon passed the last commit");
+    let snapshot = engine.snapshot_at(applied.stamp)?;
+    assert_eq!(snapshot.get(b"k")?.map(|value| value.bytes[0]), Some(29));
+    assert_eq!((snapshot.stamp(), engine.snapshot().stamp()), (applied.stamp, applied.stamp));
+    assert!(matches!(engine.snapshot_at(stamps[0]), Err(Error::BelowHorizon { .. })));
+    Ok(())
+}
+
+fn clock_of(engine: &Engine) -> u64 {
+    engine.env().clock.now_ms()
 }
 
 #[test]

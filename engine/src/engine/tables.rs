@@ -173,7 +173,7 @@ impl Core {
         let Some(version) = times.last_at(oldest_kept_ms, published.version) else {
             return current;
         };
-        let stamp = Versionstamp::last_of(version.min(published.version));
+        let stamp = Versionstamp::new(version.min(published.version), 0);
         let time_ms = times.at(stamp.version()).unwrap_or(current.time_ms);
         if stamp > current.stamp { Horizon { stamp, time_ms } } else { current }
     }
