@@ -10,7 +10,7 @@ mod pruning;
 pub use behind::{Behind, refuse_if_behind};
 
 use crate::config::{self, DEFAULT_LOCAL_RETENTION_MS, Settings};
-use crate::data_dir::DataDir;
+use crate::data_dir::{self, DataDir};
 use crate::database::Database;
 use crate::metrics::ArchiveLag;
 use archiver::ship::{ProgressLog, Shipper, Status};
@@ -35,13 +35,14 @@ const LAST_SHIPPING: Duration = Duration::from_secs(10);
 /// # Errors
 ///
 /// When the URL is wrong, or the directory has no absolute path.
-pub fn open(settings: &Settings, dir: &DataDir) -> Result<Option<Arc<dyn ObjectStore>>, store::Error> {
+pub fn open(settings: &Settings) -> Result<Option<Arc<dyn ObjectStore>>, store::Error> {
     match &settings.archive {
         config::Archive::Nowhere => Ok(None),
         config::Archive::At(url) => store::open(url).map(Some),
         config::Archive::Beside => {
-            let path = std::path::absolute(dir.archive()).map_err(|error| store::Error::Url {
-                reason: format!("cannot find {}: {error}", dir.archive().display()),
+            let path = data_dir::archive_in(&settings.data);
+            let path = std::path::absolute(&path).map_err(|error| store::Error::Url {
+                reason: format!("cannot find {}: {error}", path.display()),
             })?;
             Ok(Some(Arc::new(Retrying::new(Arc::new(Local::new(path))))))
         }

@@ -41,6 +41,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let settings = Settings::resolve(args.flags)?;
     telemetry::start(settings.log_format)?;
     server::raise_file_limit();
+    // Before the directory: an archive that cannot be must leave nothing behind.
+    let store = archive::open(&settings)?;
     let env = Env::real();
     let dir = DataDir::open(env.clone(), &settings.data)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -50,7 +52,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         .with_context(|| format!("cannot serve on {}", settings.addr))?;
     let (engine, recovery) = dir.open_engine(options(&settings))?;
     report(&recovery);
-    let store = archive::open(&settings, &dir)?;
     if let Some(store) = &store {
         runtime.block_on(archive::refuse_if_behind(&engine, &**store))?;
     }
