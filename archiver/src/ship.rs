@@ -311,6 +311,9 @@ impl Shipper {
                 self.begin_checkpoint().await.map(Some)
             }
             Gathered::Segment { name, bytes, end, consumed } => {
+                if !self.find_last_checkpoint().await? {
+                    return self.begin_checkpoint().await.map(Some);
+                }
                 self.announce().await?;
                 let len = bytes.len() as u64;
                 self.put(Kind::Segment(self.settings.group, name), bytes).await?;
@@ -366,8 +369,8 @@ impl Shipper {
     }
 
     async fn begin_checkpoint(&mut self) -> Result<Step> {
-        self.announce().await?;
         let reuse = self.reusable_tables().await?;
+        self.announce().await?;
         let (engine, scratch, fs) =
             (self.engine.clone(), self.settings.scratch.clone(), self.engine.env().fs.clone());
         // What is committed from here on must still be in the log when the checkpoint is done.
@@ -403,21 +406,32 @@ impl Shipper {
 
     /// Tables that need no upload: those of the last checkpoint, if it is young and still there.
     async fn reusable_tables(&mut self) -> Result<BTreeSet<TableDigest>> {
-        let Some(last) = self.mark.checkpoint else { return Ok(BTreeSet::new()) };
-        if self.now_ms().saturating_sub(last.made_ms) > REUSE_WITHIN_MS {
-            return Ok(BTreeSet::new());
+        self.find_last_checkpoint().await?;
+        let young = |last: &LastCheckpoint| self.now_ms().saturating_sub(last.made_ms) <= REUSE_WITHIN_MS;
+        let reusable =
+            self.known_tables.as_ref().filter(|_| self.mark.checkpoint.as_ref().is_some_and(young));
+        Ok(reusable.cloned().unwrap_or_default())
+    }
+
+    /// Once after a start: learns which tables the last checkpoint names. Returns whether shipping can go
+    /// on from where it stood: not when somebody emptied the archive meanwhile.
+    async fn find_last_checkpoint(&mut self) -> Result<bool> {
+        let (None, Some(last)) = (&self.known_tables, self.mark.checkpoint) else { return Ok(true) };
+        let object = self.name(Kind::Checkpoint(self.settings.group, last.name));
+        let (tables, found) = match self.store.get(&object, crate::checkpoint::OBJECT_BYTES_MAX).await {
+            Ok(bytes) => (Checkpoint::decode(&bytes).map(|found| found.tables).unwrap_or_default(), true),
+            Err(error) if error.is_transient() => return Err(error.into()),
+            Err(store::Error::NotFound { .. }) => (Vec::new(), false),
+            // Shipping may be allowed to put and nothing else: then every table is put again.
+            Err(_) => (Vec::new(), true),
+        };
+        self.known_tables = Some(tables.iter().map(|table| table.digest).collect());
+        if !found {
+            self.announced = false;
+            self.mark.checkpoint = None;
+            self.start_over("the last checkpoint is not in the archive any more");
         }
-        if self.known_tables.is_none() {
-            let object = self.name(Kind::Checkpoint(self.settings.group, last.name));
-            let tables = match self.store.get(&object, crate::checkpoint::OBJECT_BYTES_MAX).await {
-                Ok(bytes) => Checkpoint::decode(&bytes).map(|found| found.tables).unwrap_or_default(),
-                Err(error) if error.is_transient() => return Err(error.into()),
-                // Shipping may be allowed to put and nothing else: then everything is put again.
-                Err(store::Error::NotFound { .. } | _) => Vec::new(),
-            };
-            self.known_tables = Some(tables.iter().map(|table| table.digest).collect());
-        }
-        Ok(self.known_tables.clone().unwrap_or_default())
+        Ok(found)
     }
 
     /// Uploads the next table of the checkpoint, or, after the last one, what names them.
