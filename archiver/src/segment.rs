@@ -28,7 +28,7 @@
 //! | 170 | 8 | records | log entries in it |
 //! | 178 | 8 | commits | commits in it |
 //! | 186 | 4 | blocks | that follow |
-//! | 190 | 4 | checksum | CRC-32 of bytes 0 to 190 |
+//! | 190 | 4 | checksum | CRC-32 of bytes 0 to 189 |
 //! | 194 | | blocks | |
 //!
 //! A block: `u32` length of its plain bytes, `u32` length of its compressed bytes, `u32` CRC-32 of these two

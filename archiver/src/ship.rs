@@ -9,6 +9,7 @@
 //! - The only request in steady state is a put, and there is none while nothing is committed. A read
 //!   happens once after a start, to learn which tables the last checkpoint named.
 
+mod checkpoints;
 mod direct;
 mod mark;
 mod source;
@@ -19,16 +20,15 @@ pub use direct::Direct;
 pub use mark::Mark as ProgressMark;
 pub use status::Status;
 
-use crate::checkpoint::{Before, Checkpoint};
 use crate::error::blocking;
 use crate::layout::{Digest, Kind, LineageFolder, Name, TableDigest};
 use crate::lineage::Announcement;
-use crate::store::{self, ObjectStore};
+use crate::store::ObjectStore;
 use crate::{Error, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
 use engine::{ContentHash, Engine, Lineage, Versionstamp};
-use mark::{LastCheckpoint, Mark};
+use mark::Mark;
 use source::{Gathered, Position};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -311,6 +311,9 @@ impl Shipper {
                 self.begin_checkpoint().await.map(Some)
             }
             Gathered::Segment { name, bytes, end, consumed } => {
+                if !self.find_last_checkpoint().await? {
+                    return self.begin_checkpoint().await.map(Some);
+                }
                 self.announce().await?;
                 let len = bytes.len() as u64;
                 self.put(Kind::Segment(self.settings.group, name), bytes).await?;
@@ -353,105 +356,6 @@ impl Shipper {
         self.status.send_modify(|status| status.gaps += 1);
         let applied = self.engine.applied();
         self.consume(applied.version);
-    }
-
-    fn checkpoint_is_due(&self) -> bool {
-        let (last_stamp, last_ms) = match &self.mark.checkpoint {
-            Some(last) => (last.name.stamp, last.made_ms),
-            None => (Versionstamp::ZERO, self.mark.begun_ms),
-        };
-        let aged = self.now_ms().saturating_sub(last_ms) >= self.settings.checkpoint_interval_ms;
-        let grown = self.mark.bytes_since_checkpoint >= self.settings.checkpoint_bytes;
-        self.mark.position.stamp > last_stamp && (aged || grown)
-    }
-
-    async fn begin_checkpoint(&mut self) -> Result<Step> {
-        self.announce().await?;
-        let reuse = self.reusable_tables().await?;
-        let (engine, scratch, fs) =
-            (self.engine.clone(), self.settings.scratch.clone(), self.engine.env().fs.clone());
-        // What is committed from here on must still be in the log when the checkpoint is done.
-        if !self.mark.rooted {
-            self.consume(self.engine.applied().version);
-        }
-        let (manifest, made) = blocking(move || upload::make(&engine, &*fs, &scratch)).await?;
-        if !self.mark.rooted {
-            self.mark.position = Position::from(made.applied);
-        }
-        let checkpoint = Checkpoint {
-            lineage: self.lineage.into(),
-            group: self.settings.group,
-            applied: made.applied,
-            made_ms: self.now_ms(),
-            before: self.before(),
-            tables: upload::tables(&made)?,
-            manifest,
-        };
-        self.upload = Some(Upload::new(checkpoint, &reuse));
-        self.tell(|_| {});
-        Ok(Step::CheckpointBegun)
-    }
-
-    /// What the archive holds before a checkpoint that is made now.
-    fn before(&self) -> Before {
-        match (self.mark.rooted, self.mark.gap_after) {
-            (true, _) => Before::Shipped,
-            (false, None) => Before::Nothing,
-            (false, Some(after)) => Before::Gap(after),
-        }
-    }
-
-    /// Tables that need no upload: those of the last checkpoint, if it is young and still there.
-    async fn reusable_tables(&mut self) -> Result<BTreeSet<TableDigest>> {
-        let Some(last) = self.mark.checkpoint else { return Ok(BTreeSet::new()) };
-        if self.now_ms().saturating_sub(last.made_ms) > REUSE_WITHIN_MS {
-            return Ok(BTreeSet::new());
-        }
-        if self.known_tables.is_none() {
-            let object = self.name(Kind::Checkpoint(self.settings.group, last.name));
-            let tables = match self.store.get(&object, crate::checkpoint::OBJECT_BYTES_MAX).await {
-                Ok(bytes) => Checkpoint::decode(&bytes).map(|found| found.tables).unwrap_or_default(),
-                Err(error) if error.is_transient() => return Err(error.into()),
-                // Shipping may be allowed to put and nothing else: then everything is put again.
-                Err(store::Error::NotFound { .. } | _) => Vec::new(),
-            };
-            self.known_tables = Some(tables.iter().map(|table| table.digest).collect());
-        }
-        Ok(self.known_tables.clone().unwrap_or_default())
-    }
-
-    /// Uploads the next table of the checkpoint, or, after the last one, what names them.
-    async fn continue_upload(&mut self) -> Result<Step> {
-        let Some(upload) = &self.upload else { return Ok(Step::Idle) };
-        if let Some(table) = upload.next() {
-            let (fs, scratch) = (self.engine.env().fs.clone(), self.settings.scratch.clone());
-            let bytes = blocking(move || upload::read_table(&*fs, &scratch, &table)).await?;
-            self.put(Kind::Table(self.settings.group, table.digest), bytes).await?;
-            if let Some(upload) = &mut self.upload {
-                upload.done(&table);
-            }
-            self.tell(|_| {});
-            return Ok(Step::Table);
-        }
-        let checkpoint = upload.checkpoint().clone();
-        let bytes = checkpoint.encode();
-        let name = checkpoint.name(Digest::of(&bytes));
-        self.put(Kind::Checkpoint(self.settings.group, name), bytes.into()).await?;
-        let before = self.mark.clone();
-        self.mark.checkpoint = Some(LastCheckpoint { name, made_ms: checkpoint.made_ms });
-        self.mark.rooted = true;
-        self.mark.gap_after = None;
-        self.mark.bytes_since_checkpoint = 0;
-        if let Err(error) = self.record().await {
-            self.mark = before;
-            return Err(error);
-        }
-        self.known_tables = Some(checkpoint.tables.iter().map(|table| table.digest).collect());
-        self.upload = None;
-        let (fs, scratch) = (self.engine.env().fs.clone(), self.settings.scratch.clone());
-        blocking(move || upload::clean(&*fs, &scratch)).await?;
-        self.tell(|_| {});
-        Ok(Step::Checkpoint(name.stamp))
     }
 
     /// Brings the status up to date, and adds what `change` says.

@@ -74,7 +74,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let progress = bar("restoring");
     let done = runtime()?.block_on(restore(&*store, GROUP, &wanted, &destination, &progress));
     progress.finish();
-    let restored = done.map_err(as_usage).context("cannot restore")?;
+    let restored = done.map_err(as_usage)?;
     let (stamp, time) = (restored.stamp, rfc3339(restored.time_ms));
     println!("restored to versionstamp {stamp}, committed at {time}, as lineage {}", restored.lineage.id);
     println!("serve it with: cairn serve --data {}", args.to.display());

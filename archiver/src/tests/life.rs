@@ -1,9 +1,11 @@
 use super::world::{TestResult, World};
 use crate::catalog;
 use crate::checkpoint::Before;
+use crate::progress::Unwatched;
 use crate::restore::{PlanError, Point, Wanted};
 use crate::ship::Step;
 use crate::store::sim::Fault;
+use crate::verify::verify;
 use std::time::Duration;
 
 #[tokio::test]
@@ -255,5 +257,58 @@ async fn draining_ships_what_was_committed_last() -> TestResult {
     world.store.set_down(true);
     world.commit(1)?;
     assert!(!world.shipper.drain(Duration::from_secs(60)).await);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_archive_that_was_emptied_is_begun_again() -> TestResult {
+    let mut world = World::new(13)?;
+    world.commit(2)?;
+    world.clock.advance(world.settings.checkpoint_interval_ms);
+    world.ship().await?;
+    for name in world.store.names() {
+        world.store.tamper(&name, None);
+    }
+    world.reopen()?;
+    world.commit(1)?;
+    world.ship().await?;
+    world.commit(1)?;
+    world.ship().await?;
+    let states = world.states.clone();
+    for state in &states[states.len() - 2..] {
+        let (dir, restored) = world.restore(Point::Stamp(state.stamp)).await?;
+        world.check(&dir, &restored, state)?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn power_cuts_and_failing_requests_leave_every_acknowledged_commit_restorable() -> TestResult {
+    for seed in 100..108 {
+        let mut world = World::new(seed)?;
+        for _ in 0..25 {
+            world.commit(1 + seed % 3)?;
+            world.clock.advance(world.random.below(world.settings.checkpoint_interval_ms / 3));
+            let fault = if world.random.below(2) == 0 { Fault::AnswerLost } else { Fault::Unreachable };
+            let faults = usize::try_from(world.random.below(3))?;
+            world.store.fail_next(fault, faults);
+            if let Err(error) = world.ship().await {
+                assert!(error.is_transient(), "{error}");
+            }
+            if world.random.below(4) == 0 {
+                let cut = world.random.next_u64();
+                world.power_cut(cut)?;
+            }
+        }
+        world.store.fail_next(Fault::Unreachable, 0);
+        world.ship().await?;
+        let states = world.states.clone();
+        for state in states.iter().step_by(3).chain(states.last()) {
+            let (dir, restored) = world.restore(Point::Stamp(state.stamp)).await?;
+            world.check(&dir, &restored, state)?;
+        }
+        let report = verify(&world.store, 1, &Unwatched).await?;
+        assert_eq!(report.problems, [], "seed {seed}");
+    }
     Ok(())
 }

@@ -76,6 +76,13 @@ impl World {
         self.open(&dir)
     }
 
+    /// Cuts the power and opens what is left.
+    pub(super) fn power_cut(&mut self, seed: u64) -> TestResult {
+        self.disk.crash(engine::fs::sim::Unsynced::Torn(seed));
+        let dir = self.dir.clone();
+        self.open(&dir)
+    }
+
     /// Goes on with the engine in another directory.
     pub(super) fn open(&mut self, dir: &Path) -> TestResult {
         // The old engine and its shipper let go of the directory first.

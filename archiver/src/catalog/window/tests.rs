@@ -12,6 +12,11 @@ pub(crate) fn stamp(version: u64) -> Versionstamp {
     Versionstamp::new(version, 0)
 }
 
+/// The clock at a version of any epoch: ten milliseconds for each.
+fn time_of(version: u64) -> u64 {
+    10 * (version & 0xfff)
+}
+
 /// The hash of history at a version on a branch; branch 0 starts empty.
 pub(crate) fn hash_at(branch: u8, version: u64) -> ContentHash {
     if branch == 0 && version == 0 {
@@ -42,8 +47,8 @@ impl Builder {
             base: stamp(base),
             hash_before: hash_at(branch, base).into(),
             hash_after: hash_at(branch, last).into(),
-            first_ms: 10 * (base + 1) & 0xffff,
-            last_ms: 10 * last & 0xffff,
+            first_ms: time_of(base + 1),
+            last_ms: time_of(last),
             term: 0,
             node: u64::from(branch),
             digest: Digest([branch; 16]),
@@ -54,7 +59,7 @@ impl Builder {
     }
 
     pub(crate) fn checkpoint(self, branch: u8, at: u64) -> Self {
-        self.checkpoint_at(branch, at, 10 * at & 0xffff)
+        self.checkpoint_at(branch, at, time_of(at))
     }
 
     pub(crate) fn checkpoint_at(mut self, branch: u8, at: u64, time_ms: u64) -> Self {
