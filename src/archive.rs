@@ -10,7 +10,7 @@ mod pruning;
 pub use behind::{Behind, refuse_if_behind};
 
 use crate::config::{self, DEFAULT_LOCAL_RETENTION_MS, Settings};
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, archive_in};
 use crate::database::Database;
 use crate::metrics::ArchiveLag;
 use archiver::ship::{ProgressLog, Shipper, Status};
@@ -30,20 +30,21 @@ const GROUP: u64 = 1;
 /// How long a stop waits for the last commits to be shipped.
 const LAST_SHIPPING: Duration = Duration::from_secs(10);
 
-/// Opens the archive that the settings name; `None` when there is none. Sends no request.
+/// Opens the archive that the settings name; `None` when there is none. Touches nothing.
 ///
 /// # Errors
 ///
 /// When the URL is wrong, or the directory has no absolute path.
-pub fn open(settings: &Settings, dir: &DataDir) -> Result<Option<Arc<dyn ObjectStore>>, store::Error> {
+pub fn open(settings: &Settings) -> Result<Option<Arc<dyn ObjectStore>>, store::Error> {
     match &settings.archive {
         config::Archive::Nowhere => Ok(None),
         config::Archive::At(url) => store::open(url).map(Some),
         config::Archive::Beside => {
-            let path = std::path::absolute(dir.archive()).map_err(|error| store::Error::Url {
-                reason: format!("cannot find {}: {error}", dir.archive().display()),
+            let path = archive_in(&settings.data);
+            let absolute = std::path::absolute(&path).map_err(|error| store::Error::Url {
+                reason: format!("cannot find {}: {error}", path.display()),
             })?;
-            Ok(Some(Arc::new(Retrying::new(Arc::new(Local::new(path))))))
+            Ok(Some(Arc::new(Retrying::new(Arc::new(Local::new(absolute))))))
         }
     }
 }

@@ -111,6 +111,11 @@ pub fn open(path: &Path) -> Result<(DataDir, Engine), DataDirError> {
     Ok((dir, engine))
 }
 
+/// Where the default archive of a data directory is.
+pub fn archive_in(data: &Path) -> PathBuf {
+    data.join(ARCHIVE)
+}
+
 impl DataDir {
     /// Opens a directory, creating it when needed, and takes its lock.
     ///
@@ -143,7 +148,7 @@ impl DataDir {
 
     /// Where the default archive is.
     pub fn archive(&self) -> PathBuf {
-        self.path.join(ARCHIVE)
+        archive_in(&self.path)
     }
 
     /// Where checkpoints are while they are uploaded.

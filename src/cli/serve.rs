@@ -39,6 +39,7 @@ pub struct Args {
 /// failed while serving.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let settings = Settings::resolve(args.flags)?;
+    let store = archive::open(&settings)?;
     telemetry::start(settings.log_format)?;
     server::raise_file_limit();
     let env = Env::real();
@@ -50,7 +51,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         .with_context(|| format!("cannot serve on {}", settings.addr))?;
     let (engine, recovery) = dir.open_engine(options(&settings))?;
     report(&recovery);
-    let store = archive::open(&settings, &dir)?;
     if let Some(store) = &store {
         runtime.block_on(archive::refuse_if_behind(&engine, &**store))?;
     }
