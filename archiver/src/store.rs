@@ -86,7 +86,8 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     fn location(&self) -> String;
 }
 
-/// Every object whose name starts with `prefix`, sorted by name.
+/// Every object whose name starts with `prefix`, sorted by name, also from a server that lists folder by
+/// folder (SeaweedFS puts `l/x` before `l-1/x`).
 ///
 /// # Errors
 ///
@@ -99,6 +100,7 @@ pub async fn list_all(store: &dyn ObjectStore, prefix: &str) -> Result<Vec<Objec
         let empty = page.objects.is_empty();
         all.extend(page.objects);
         if !page.more || empty {
+            all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
             return Ok(all);
         }
     }

@@ -39,6 +39,8 @@ pub(crate) struct Manifest {
     file: Arc<dyn File>,
     framer: Framer,
     offset: u64,
+    /// Where the last sync ended; a mark after it is not durable before the next one.
+    durable: u64,
     rewrite_at: u64,
     state: State,
 }
@@ -98,6 +100,7 @@ impl Manifest {
             file,
             framer: Framer { salt },
             offset,
+            durable: offset,
             rewrite_at: offset + GROWTH_MAX,
             state,
         })
@@ -127,7 +130,7 @@ impl Manifest {
         }
         let mut bytes = Vec::new();
         let offset = self.offset;
-        self.framer.frame(&mut bytes, offset, KIND_EDITS, offset, |out| edit::encode(&edits, out));
+        self.framer.frame(&mut bytes, offset, KIND_EDITS, self.durable, |out| edit::encode(&edits, out));
         let path = self.dir.join(FILE_NAME);
         let write = || -> io::Result<()> {
             self.file.write_at(&bytes, offset)?;
@@ -135,6 +138,7 @@ impl Manifest {
         };
         write().map_err(Error::io("write", &path))?;
         self.offset += bytes.len() as u64;
+        self.durable = self.offset;
         self.mark_durable().map_err(Error::io("write", &path))?;
         for edit in edits {
             self.state.apply(edit).expect("an edit of ours fits the state");
@@ -146,7 +150,7 @@ impl Manifest {
     /// The mark itself is not synced: without it nothing is lost.
     fn mark_durable(&mut self) -> io::Result<()> {
         let mut bytes = Vec::new();
-        self.framer.frame(&mut bytes, self.offset, KIND_EDITS, self.offset, |_| {});
+        self.framer.frame(&mut bytes, self.offset, KIND_EDITS, self.durable, |_| {});
         self.file.write_at(&bytes, self.offset)?;
         self.offset += bytes.len() as u64;
         Ok(())
@@ -159,6 +163,7 @@ impl Manifest {
         let written =
             write_new(&*self.fs, &self.dir, &self.state, framer).map_err(Error::io("write", &path))?;
         (self.file, self.offset) = written;
+        self.durable = self.offset;
         self.framer = framer;
         self.rewrite_at = self.offset + GROWTH_MAX;
         Ok(())

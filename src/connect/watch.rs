@@ -2,8 +2,9 @@
 //!
 //! - A frame is a u32 little-endian length and a `WatchOutput`; length 0 is a ping, sent at once and then
 //!   every [`PING_MS`].
-//! - The first message calls every key changed. Each message is one snapshot, later ones carry what
-//!   changed since the one before; changes in between may never be seen.
+//! - Each message is one snapshot of all keys and calls each of them changed, as `denokv` does: Deno
+//!   takes a key that is called unchanged for one that is absent, and tells what changed by the
+//!   versionstamps. Changes between two messages may never be seen.
 //! - An expiry is a change: a timer waits for the next one.
 //! - The stream ends cleanly when the server stops, and when stored data cannot be read.
 
@@ -98,28 +99,27 @@ impl Watch {
         }
     }
 
-    /// A frame with what changed; empty when nothing did, `None` when it cannot be known.
+    /// A frame with how all keys stand; empty when none changed, `None` when it cannot be known.
     fn message(&mut self) -> Option<Bytes> {
         let snapshot = self.database.snapshot();
         let mut next_expiry_ms = None;
         let mut stamps = Vec::with_capacity(self.keys.len());
         let mut keys = Vec::with_capacity(self.keys.len());
-        for (at, key) in self.keys.iter().enumerate() {
+        for key in &self.keys {
             let value = snapshot.get(&engine_key(DEFAULT_DATABASE, key)).map_err(Error::from).ok()?;
             let stamp = value.as_ref().map(|value| value.stamp);
-            let changed = self.told.as_ref().is_none_or(|told| told[at] != stamp);
             let expiry = value.as_ref().and_then(|value| value.expire_at_ms);
             next_expiry_ms = [next_expiry_ms, expiry].into_iter().flatten().min();
-            let entry = value.filter(|_| changed).map(|value| read::entry(key.clone(), &value));
+            let entry = value.map(|value| read::entry(key.clone(), &value));
             let entry_if_changed = entry.transpose().ok()?;
-            keys.push(pb::WatchKeyOutput { changed, entry_if_changed });
+            keys.push(pb::WatchKeyOutput { changed: true, entry_if_changed });
             stamps.push(stamp);
         }
-        let first = self.told.replace(stamps).is_none();
         self.next_expiry_ms = next_expiry_ms;
-        if !first && keys.iter().all(|key| !key.changed) {
+        if self.told.as_ref() == Some(&stamps) {
             return Some(Bytes::new());
         }
+        self.told = Some(stamps);
         Some(frame(&pb::WatchOutput { status: pb::SnapshotReadStatus::SrSuccess.into(), keys }))
     }
 

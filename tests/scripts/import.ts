@@ -48,7 +48,7 @@ if (action === "make") {
   await kv.delete(["deleted"]);
 } else {
   for await (const entry of kv.list({ prefix: [] })) {
-    console.log(Deno.inspect([entry.key, entry.value], { depth: 10, breakLength: Infinity, colors: false }));
+    console.log(Deno.inspect([entry.key, entry.value], { depth: 10, colors: false }).replaceAll(/\s+/g, " "));
   }
 }
 kv.close();

@@ -3,6 +3,7 @@
 mod edges;
 mod model;
 mod numbers;
+mod over_engine;
 
 use super::*;
 use crate::command::{Check, Mutation, MutationKind, RequestId, Sum};
