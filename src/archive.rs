@@ -10,7 +10,7 @@ mod pruning;
 pub use behind::{Behind, refuse_if_behind};
 
 use crate::config::{self, DEFAULT_LOCAL_RETENTION_MS, Settings};
-use crate::data_dir::{DataDir, archive_in};
+use crate::data_dir::{self, DataDir};
 use crate::database::Database;
 use crate::metrics::ArchiveLag;
 use archiver::ship::{ProgressLog, Shipper, Status};
@@ -30,7 +30,7 @@ const GROUP: u64 = 1;
 /// How long a stop waits for the last commits to be shipped.
 const LAST_SHIPPING: Duration = Duration::from_secs(10);
 
-/// Opens the archive that the settings name; `None` when there is none. Touches nothing.
+/// Opens the archive that the settings name; `None` when there is none. Sends no request.
 ///
 /// # Errors
 ///
@@ -40,11 +40,11 @@ pub fn open(settings: &Settings) -> Result<Option<Arc<dyn ObjectStore>>, store::
         config::Archive::Nowhere => Ok(None),
         config::Archive::At(url) => store::open(url).map(Some),
         config::Archive::Beside => {
-            let path = archive_in(&settings.data);
-            let absolute = std::path::absolute(&path).map_err(|error| store::Error::Url {
+            let path = data_dir::archive_in(&settings.data);
+            let path = std::path::absolute(&path).map_err(|error| store::Error::Url {
                 reason: format!("cannot find {}: {error}", path.display()),
             })?;
-            Ok(Some(Arc::new(Retrying::new(Arc::new(Local::new(absolute))))))
+            Ok(Some(Arc::new(Retrying::new(Arc::new(Local::new(path))))))
         }
     }
 }

@@ -39,9 +39,10 @@ pub struct Args {
 /// failed while serving.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let settings = Settings::resolve(args.flags)?;
-    let store = archive::open(&settings)?;
     telemetry::start(settings.log_format)?;
     server::raise_file_limit();
+    // Before the directory: an archive that cannot be must leave nothing behind.
+    let store = archive::open(&settings)?;
     let env = Env::real();
     let dir = DataDir::open(env.clone(), &settings.data)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
