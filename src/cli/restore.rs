@@ -54,11 +54,9 @@ fn parse_point(text: &str) -> Result<Point, String> {
 }
 
 fn parse_lineage(text: &str) -> Result<LineageId, String> {
-    let wrong = || "a lineage id is 32 hexadecimal digits".to_owned();
-    if text.len() != 32 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return Err(wrong());
-    }
-    u128::from_str_radix(text, 16).map(|id| LineageId(id.to_be_bytes())).map_err(|_| wrong())
+    let digits = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let id = u128::from_str_radix(text, 16).ok().filter(|_| digits);
+    id.map(|id| LineageId(id.to_be_bytes())).ok_or_else(|| "a lineage id is 32 hexadecimal digits".to_owned())
 }
 
 /// Restores, and says how to serve the result.

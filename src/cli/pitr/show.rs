@@ -5,11 +5,16 @@ use archiver::catalog::{Catalog, CheckpointEntry, Content, History, rfc3339};
 use archiver::checkpoint::Before;
 use archiver::verify::Report;
 use serde_json::{Value, json};
-use std::fmt::Write as _;
+use std::fmt;
 
 /// A size as people read it.
 fn size(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
+}
+
+fn line(out: &mut String, text: fmt::Arguments<'_>) {
+    out.push_str(&text.to_string());
+    out.push('\n');
 }
 
 fn stored_bytes(history: &History) -> u64 {
@@ -41,21 +46,24 @@ pub(super) fn text(catalog: &Catalog, checkpoints: bool) -> String {
     let mut out = String::new();
     for history in &catalog.lineages {
         let bytes = size(stored_bytes(history));
-        let _ = writeln!(out, "lineage {}  epoch {}  {bytes}", history.folder.id, history.folder.epoch);
+        line(
+            &mut out,
+            format_args!("lineage {}  epoch {}  {bytes}", history.folder.id, history.folder.epoch),
+        );
         if let Some((parent, stamp)) = history.announcement.and_then(|found| found.lineage.parent) {
-            let _ = writeln!(out, "  restored from {parent} at {stamp}");
+            line(&mut out, format_args!("  restored from {parent} at {stamp}"));
         }
         out.push_str(&windows_text(history));
         if checkpoints {
             out.push_str(&checkpoints_text(history));
         }
         for (object, reason) in &history.damaged {
-            let _ = writeln!(out, "  damaged: {object}: {reason}");
+            line(&mut out, format_args!("  damaged: {object}: {reason}"));
         }
         out.push('\n');
     }
     if !catalog.foreign.is_empty() {
-        let _ = writeln!(out, "{} objects are not part of the archive", catalog.foreign.len());
+        line(&mut out, format_args!("{} objects are not part of the archive", catalog.foreign.len()));
     }
     out
 }
@@ -175,14 +183,14 @@ fn checkpoint(entry: &CheckpointEntry) -> Value {
 pub(super) fn report_text(report: &Report) -> String {
     let mut out = String::new();
     for problem in &report.problems {
-        let _ = writeln!(out, "{}: {}", problem.object, problem.reason);
+        line(&mut out, format_args!("{}: {}", problem.object, problem.reason));
     }
     for hole in &report.holes {
         let why = if hole.pruned { "pruned" } else { "not shipped" };
-        let _ = writeln!(out, "{why}: commits after {} and before {}", hole.after, hole.before);
+        line(&mut out, format_args!("{why}: commits after {} and before {}", hole.after, hole.before));
     }
     let (objects, commits, bytes) = (report.objects, report.commits, size(report.bytes));
-    let _ = writeln!(out, "{objects} objects and {commits} commits checked, {bytes}");
+    line(&mut out, format_args!("{objects} objects and {commits} commits checked, {bytes}"));
     out
 }
 
