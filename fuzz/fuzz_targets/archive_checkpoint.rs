@@ -1,0 +1,4 @@
+//! A checkpoint of the archive: no bytes make it panic, and what is read has one encoding.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| archiver::fuzzing::checkpoint(bytes));
