@@ -155,16 +155,20 @@ fn goals(reports: &Reports) -> Vec<(String, f64, f64)> {
         ("sets, 64 clients, against its default".to_owned(), times(0, 64, DEFAULT), 3.0),
     ];
     for clients in CLIENTS {
-        goals.push((format!("gets, {clients} clients, against its better mode"), better(1, clients), 1.3));
+        goals.push((format!("gets, {}, against its better mode", people(clients)), better(1, clients), 1.3));
     }
     for (mode, (_, name)) in MODES.iter().enumerate() {
         for clients in CLIENTS {
             let cpu = |which| summary(mode, clients, which).cpu_us;
             let ratio = f64::min(cpu(DEFAULT), cpu(BATCHED)) / cpu(CAIRN);
-            goals.push((format!("{name}, {clients} clients, its lesser CPU over ours"), ratio, 1.0));
+            goals.push((format!("{name}, {}, its lesser CPU over ours", people(clients)), ratio, 1.0));
         }
     }
     goals
+}
+
+fn people(clients: u32) -> String {
+    if clients == 1 { "1 client".to_owned() } else { format!("{clients} clients") }
 }
 
 /// Processor, cores, memory, kernel and the date, as the machine says them.
