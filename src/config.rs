@@ -34,11 +34,11 @@ pub struct Flags {
     #[arg(long, env = "CAIRN_ADDR", value_name = "IP:PORT")]
     pub addr: Option<String>,
 
-    /// Where every commit is archived: file:///<dir>, s3://<bucket>/<prefix>, or none [default: file://<DATA>/archive]
+    /// Where every commit is archived: file:///DIR, s3://BUCKET/PREFIX, or none [default: the folder archive in the data directory]
     #[arg(long, env = "CAIRN_ARCHIVE", value_name = "URL")]
     pub archive: Option<String>,
 
-    /// Access token that clients must give [default: made once, kept in <DATA>/token]
+    /// Access token that clients must give [default: made once, kept in the file token of the data directory]
     #[arg(long, env = "DENO_KV_ACCESS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub access_token: Option<String>,
 

@@ -1,6 +1,6 @@
 //! The write-ahead log: numbered segments of framed records.
 //!
-//! Directory: `wal/<number, 16 hex digits>.wal`. A segment is a [`crate::frame`] file whose frames are
+//! Directory: `wal/<number, 16 hex digits>.wal`. A segment is a framed file (`frame.rs`) whose frames are
 //! one header, records, and, once it is sealed, one seal.
 //!
 //! Invariants:
@@ -10,7 +10,7 @@
 //! - The next segment exists before a segment is sealed with `continues`, so a missing last
 //!   segment shows.
 //! - Each segment starts where the one before ended: same version, same content hash.
-//! - Only [`recover`] cuts, only the last segment that holds records, only above its durable mark.
+//! - Only recovery cuts, only the last segment that holds records, only above its durable mark.
 
 pub(crate) mod header;
 mod reader;

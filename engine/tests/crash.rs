@@ -67,8 +67,7 @@ fn commit(engine: &Engine, random: &SimRandom, run: &mut Run) -> engine::Result<
             0 => batch.delete(&key)?,
             choice => {
                 let expire_at_ms = (choice == 1).then(|| 1_000_000 + random.below(20_000));
-                let value =
-                    vec![u8::try_from(random.below(256)).unwrap_or(0); 1 + random.below(200) as usize];
+                let value: Vec<u8> = (0..=random.below(200)).map(small_number).collect();
                 batch.put(&key, &value, expire_at_ms)?;
             }
         }

@@ -110,7 +110,7 @@ fn a_large_file_comes_in_bounded_commits_and_says_how_far_it_is() -> TestResult 
 fn a_database_with_content_is_refused_unless_it_may_be_merged_into() -> TestResult {
     let dir = tempfile::tempdir()?;
     let engine = open(dir.path())?;
-    import(&engine, &*small_file()?, Options::default())?;
+    import(&engine, &small_file()?, Options::default())?;
     let database = Database::new()?;
     database.put(b"u64", b"other", 3, -1)?;
     database.put(b"new", b"x", 3, -1)?;
