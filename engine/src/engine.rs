@@ -123,8 +123,18 @@ impl Engine {
     /// [`Error::InUse`] when it is open elsewhere; [`Error::Damaged`] or [`Error::Missing`] when durable bytes are
     /// not intact; [`Error::Option`]; [`Error::Io`].
     pub fn open(env: Env, dir: &Path, options: Options) -> Result<(Engine, Recovery)> {
-        let (core, recovery) = open::open(env, dir, options)?;
+        let (core, recovery) = open::open(env, dir, options, None)?;
         Ok((Engine { core: Arc::new(core) }, recovery))
+    }
+
+    /// Creates an engine that takes the records of an existing lineage from its start, as a restore does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotADataDirectory`] when there is an engine already; as [`open`](Self::open).
+    pub fn create(env: Env, dir: &Path, options: Options, lineage: Lineage) -> Result<Engine> {
+        let (core, _) = open::open(env, dir, options, Some(lineage))?;
+        Ok(Engine { core: Arc::new(core) })
     }
 
     /// Makes everything durable and takes no more writes. Reads go on.

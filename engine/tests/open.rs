@@ -156,6 +156,19 @@ fn options_out_of_range_are_refused_before_anything_is_created() {
 }
 
 #[test]
+fn an_engine_can_be_created_in_a_lineage_and_only_once() -> TestResult {
+    let (env, _disk, _clock) = sim::env(1);
+    let create = |lineage| Engine::create(env.clone(), Path::new(DIR), small(), lineage);
+    let lineage = engine::Lineage { id: LineageId([7; 16]), epoch: 3, parent: None };
+    let engine = create(lineage)?;
+    assert_eq!(engine::versionstamp::epoch_of(engine.next_version()), 3);
+    drop(engine);
+    assert!(matches!(create(lineage), Err(Error::NotADataDirectory { .. })));
+    assert_eq!(open(&env)?.lineage(), lineage);
+    Ok(())
+}
+
+#[test]
 fn a_child_lineage_has_greater_stamps_and_survives_reopening() -> TestResult {
     let (env, _disk, _clock) = sim::env(1);
     let engine = open(&env)?;

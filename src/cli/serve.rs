@@ -12,6 +12,7 @@ use crate::connect::auth::Auth;
 use crate::connect::{Connect, DEFAULT_DATABASE_ID};
 use crate::data_dir::DataDir;
 use crate::database::{Database, Opened};
+use crate::import;
 use crate::metrics::Metrics;
 use crate::sequencer::State;
 use crate::server::{self, Drained};
@@ -52,6 +53,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         .with_context(|| format!("cannot serve on {}", settings.addr))?;
     let (engine, recovery) = dir.open_engine(options(&settings))?;
     report(&recovery);
+    if let Some(file) = import::unfinished(&engine) {
+        tracing::warn!(file, "an import into this database did not finish: run it again");
+    }
     if let Some(store) = &store {
         runtime.block_on(archive::refuse_if_behind(&engine, &**store))?;
     }

@@ -6,13 +6,13 @@ use super::target::Target;
 use crate::checkpoint::Table;
 use crate::error::blocking;
 use crate::fetch::{self, FETCHES_MAX};
+use crate::layout::LineageFolder;
 use crate::progress::Progress;
 use crate::store::ObjectStore;
 use crate::{Error, Result};
-use engine::{Applied, ContentHash, Engine, Env, Lineage, LineageId, Options, Random, Versionstamp};
+use engine::{Applied, ContentHash, Engine, Env, Lineage, LineageId, Options, Versionstamp};
 use futures::{StreamExt, TryStreamExt};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where a restore goes.
 #[derive(Debug, Clone)]
@@ -80,8 +80,8 @@ async fn build(
     fetch_checkpoint(store, plan, group, target, progress).await?;
     let (to, env, options) = (target.clone(), destination.env.clone(), destination.options.clone());
     let start = start_of(plan);
-    let id = plan.history.folder.id;
-    let engine = blocking(move || open(&to, env, options, &start, id)).await?;
+    let folder = plan.history.folder;
+    let engine = blocking(move || open(&to, env, options, &start, folder)).await?;
     let mut replay = Replay::new(engine, &start, plan.until, !plan.rivals.is_empty());
     let fetches = plan.segments.iter().map(|segment| async move {
         let fetched = fetch::segment(store, &plan.history, group, segment).await?;
@@ -130,14 +130,21 @@ async fn fetch_checkpoint(
 }
 
 /// Opens the engine and checks that it holds what the archive says it starts from.
-fn open(target: &Target, env: Env, options: Options, start: &Applied, id: LineageId) -> Result<Engine> {
-    let (engine, _) = if start.version == 0 {
-        Engine::open(with_lineage(env, id), target.engine_dir(), options)?
+fn open(
+    target: &Target,
+    env: Env,
+    options: Options,
+    start: &Applied,
+    folder: LineageFolder,
+) -> Result<Engine> {
+    let engine = if start.version == 0 {
+        let lineage = Lineage { id: folder.id, epoch: folder.epoch, parent: None };
+        Engine::create(env, target.engine_dir(), options, lineage)?
     } else {
-        Engine::open(env, target.engine_dir(), options)?
+        Engine::open(env, target.engine_dir(), options)?.0
     };
     let (applied, lineage) = (engine.applied(), engine.lineage());
-    if lineage.id != id || (applied.stamp, applied.hash) != (start.stamp, start.hash) {
+    if LineageFolder::from(lineage) != folder || (applied.stamp, applied.hash) != (start.stamp, start.hash) {
         let what = format!("it starts at {} of lineage {}", applied.stamp, lineage.id);
         return Err(Error::Differs { what });
     }
@@ -151,27 +158,4 @@ fn close(replay: Replay, id: LineageId) -> Result<Restored> {
     let lineage = engine.begin_lineage(id)?;
     engine.close()?;
     Ok(Restored { stamp, time_ms, hash, commits, lineage })
-}
-
-/// The environment in which a new engine gets the lineage `id`: the id is the first thing an engine
-/// draws, which [`open`] checks.
-fn with_lineage(env: Env, id: LineageId) -> Env {
-    let random = Arc::new(LineageFirst { id: Mutex::new(Some(id)), then: env.random });
-    Env { random, ..env }
-}
-
-#[derive(Debug)]
-struct LineageFirst {
-    id: Mutex<Option<LineageId>>,
-    then: Arc<dyn Random>,
-}
-
-impl Random for LineageFirst {
-    fn fill(&self, bytes: &mut [u8]) {
-        let id = self.id.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match id {
-            Some(id) if bytes.len() == id.0.len() => bytes.copy_from_slice(&id.0),
-            _ => self.then.fill(bytes),
-        }
-    }
 }

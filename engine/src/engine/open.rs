@@ -36,15 +36,25 @@ pub struct Recovery {
     pub torn: Option<(PathBuf, u64, u64)>,
 }
 
-pub(super) fn open(env: Env, dir: &Path, options: Options) -> Result<(Core, Recovery)> {
+/// Opens `dir`. With a lineage it must be new, and its history starts as that lineage.
+pub(super) fn open(
+    env: Env,
+    dir: &Path,
+    options: Options,
+    lineage: Option<Lineage>,
+) -> Result<(Core, Recovery)> {
     options.check()?;
     let fs = Arc::clone(&env.fs);
     let lock = prepare(&*fs, dir)?;
     let state = manifest::read(&*fs, dir)?;
     let created = state.is_none();
-    let state = match state {
-        Some(state) => state,
-        None => fresh_state(&env, dir)?,
+    let state = match (state, lineage) {
+        (None, lineage) => fresh_state(&env, dir, lineage)?,
+        (Some(state), None) => state,
+        (Some(_), Some(_)) => {
+            let reason = "it holds an engine already".to_owned();
+            return Err(Error::NotADataDirectory { path: dir.to_path_buf(), reason });
+        }
     };
     let cache = Arc::new(Cache::new(options.block_cache_bytes));
     let levels = open_tables(&fs, dir, &state, &cache)?;
@@ -112,7 +122,7 @@ fn prepare(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn crate::fs::DirLock>> {
 
 /// Starts a new engine; refused where an engine lost its manifest. The manifest comes first, so that a
 /// crash right after leaves no log without one.
-fn fresh_state(env: &Env, dir: &Path) -> Result<State> {
+fn fresh_state(env: &Env, dir: &Path, lineage: Option<Lineage>) -> Result<State> {
     for (below, suffix) in [(WAL_DIR, ".wal"), (TABLES_DIR, ".tbl")] {
         let below = dir.join(below);
         let names = env.fs.read_dir(&below).map_err(Error::io("list", &below))?;
@@ -120,9 +130,11 @@ fn fresh_state(env: &Env, dir: &Path) -> Result<State> {
             return Err(Error::Missing { path: dir.join("manifest"), needed_by: "the log or a table" });
         }
     }
-    let mut id = [0; 16];
-    env.random.fill(&mut id);
-    let lineage = Lineage { id: LineageId(id), epoch: 0, parent: None };
+    let lineage = lineage.unwrap_or_else(|| {
+        let mut id = [0; 16];
+        env.random.fill(&mut id);
+        Lineage { id: LineageId(id), epoch: 0, parent: None }
+    });
     let state = State { lineage, ..State::default() };
     Manifest::create(Arc::clone(&env.fs), dir, state.clone(), append::salt(env))?;
     Ok(state)
