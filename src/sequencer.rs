@@ -1,5 +1,8 @@
 //! The write pipeline: one thread that drains a bounded queue and makes what it took durable at once.
 //!
+//! - A write that finds nobody waiting and nobody committing commits itself, where it is: that saves a
+//!   lone client two changes of threads. It holds one thread of the runtime for one sync, and only where
+//!   the runtime has another.
 //! - Writes are applied in the order they were taken; while one batch is synced, the next one fills.
 //! - An answer is given only when the batch is durable and published.
 //! - After a failed append or sync nothing more is taken. The failed batch's outcome is unknown; what
@@ -13,9 +16,11 @@ use crate::hub::Hub;
 use crate::metrics::WriteMetrics;
 use commit::Committer;
 use engine::{Engine, Mark};
+use parking_lot::Mutex;
 use replication::{AtomicWrite, Outcome};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 /// Commands that wait, at most.
@@ -84,10 +89,14 @@ impl Command {
     }
 }
 
+/// Who holds the lock commits; nobody does any more once it is empty.
+type Lead = Arc<Mutex<Option<Committer>>>;
+
 /// The way into the pipeline. Clones share the queue.
 #[derive(Debug, Clone)]
 pub struct Sequencer {
     queue: mpsc::Sender<Command>,
+    lead: Lead,
     room: Arc<Semaphore>,
     state: watch::Receiver<State>,
     metrics: WriteMetrics,
@@ -114,11 +123,13 @@ pub fn start(
     let (queue, commands) = mpsc::channel(QUEUE_COMMANDS_MAX);
     let (state_sender, state) = watch::channel(State::Open);
     let committer = Committer::new(engine, clock, hub, state_sender, metrics.clone());
+    let lead = Arc::new(Mutex::new(Some(committer)));
+    let drained = Arc::clone(&lead);
     let thread =
-        std::thread::Builder::new().name("sequencer".to_owned()).spawn(move || drain(commands, committer))?;
+        std::thread::Builder::new().name("sequencer".to_owned()).spawn(move || drain(commands, &drained))?;
     let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
     let pipeline = Pipeline { queue: queue.clone(), thread };
-    Ok((Sequencer { queue, room, state, metrics }, pipeline))
+    Ok((Sequencer { queue, lead, room, state, metrics }, pipeline))
 }
 
 impl Sequencer {
@@ -151,7 +162,10 @@ impl Sequencer {
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, WriteError> {
         let (reply, answer) = oneshot::channel();
         self.metrics.waiting.inc();
-        let sent = self.queue.send(command(reply)).await;
+        let sent = match self.commit_here(command(reply)) {
+            Ok(()) => Ok(()),
+            Err(command) => self.queue.send(command).await,
+        };
         let answered = match sent {
             Ok(()) => {
                 let gone = |_gone| Err(WriteError::Unknown("its thread ended".to_owned()));
@@ -161,6 +175,34 @@ impl Sequencer {
         };
         self.metrics.waiting.dec();
         answered
+    }
+}
+
+impl Sequencer {
+    /// Commits a command on this thread when nobody else waits or commits; otherwise gives it back.
+    fn commit_here(&self, command: Command) -> Result<(), Command> {
+        let nobody_waits = self.queue.capacity() == self.queue.max_capacity();
+        let others_run = Handle::try_current().is_ok_and(|runtime| runtime.metrics().num_workers() > 1);
+        let lead = if nobody_waits && others_run { self.lead.try_lock() } else { None };
+        match lead {
+            Some(mut lead) if lead.is_some() => {
+                lead_with(&mut lead, vec![command]);
+                Ok(())
+            }
+            _ => Err(command),
+        }
+    }
+}
+
+/// Commits a batch; after a failure nobody leads any more.
+fn lead_with(lead: &mut Option<Committer>, batch: Vec<Command>) {
+    match lead {
+        Some(committer) => {
+            if committer.commit(batch).is_err() {
+                *lead = None;
+            }
+        }
+        None => batch.into_iter().for_each(|command| commit::refuse(command, &WriteError::Stopping)),
     }
 }
 
@@ -178,18 +220,22 @@ impl Pipeline {
     }
 }
 
-fn drain(mut commands: mpsc::Receiver<Command>, mut committer: Committer) {
+fn drain(mut commands: mpsc::Receiver<Command>, lead: &Mutex<Option<Committer>>) {
     let mut ahead = None;
     while let Some(first) = ahead.take().or_else(|| commands.blocking_recv()) {
         if matches!(first, Command::Close) {
             break;
         }
+        // Locked before the batch is filled: what comes while another thread commits goes along.
+        let mut lead = lead.lock();
         let (batch, next) = fill(first, &mut commands);
         ahead = next;
-        if committer.commit(batch).is_err() {
+        lead_with(&mut lead, batch);
+        if lead.is_none() {
             break;
         }
     }
+    *lead.lock() = None;
     // Nothing is taken from here on: what waits is told so, and what comes finds the queue closed.
     commands.close();
     for command in ahead.into_iter().chain(std::iter::from_fn(|| commands.blocking_recv())) {

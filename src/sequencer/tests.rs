@@ -29,7 +29,6 @@ fn committed(outcome: Result<Outcome, WriteError>) -> Result<Versionstamp, Strin
     }
 }
 
-#[tokio::test]
 async fn every_write_gets_a_stamp_of_its_own_and_is_visible_once_answered() -> TestResult {
     let rig = rig(Options::default())?;
     let writes = (0..200u32).map(|n| {
@@ -62,7 +61,6 @@ async fn a_write_whose_checks_fail_costs_no_sync() -> TestResult {
     Ok(())
 }
 
-#[tokio::test]
 async fn after_a_failed_sync_the_outcome_is_unknown_and_nothing_more_is_taken() -> TestResult {
     let rig = rig(Options::default())?;
     committed(rig.sequencer.write(set(b"k", b"v"), 10).await)?;
@@ -91,7 +89,6 @@ async fn a_full_disk_refuses_writes_and_stops_nothing() -> TestResult {
     Ok(())
 }
 
-#[tokio::test]
 async fn closing_answers_what_was_taken_and_refuses_the_rest() -> TestResult {
     let Rig { sequencer, pipeline, engine, .. } = rig(Options::default())?;
     let taken: Vec<_> = (0..50u32)
@@ -131,5 +128,47 @@ async fn a_mark_is_durable_once_recorded() -> TestResult {
     rig.sequencer.record(mark).await?;
     assert_eq!(rig.engine.mark(b"shipped"), Some(b"7".to_vec()));
     assert!(rig.disk.counts().syncs > 0);
+    Ok(())
+}
+
+/// The same on a runtime of one thread, where every write is queued, and of two, where a lone write
+/// commits itself.
+macro_rules! queued_and_alone {
+    ($($name:ident),+ $(,)?) => {
+        mod queued {
+            $(#[tokio::test]
+            async fn $name() -> super::TestResult {
+                super::$name().await
+            })+
+        }
+
+        mod alone {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() -> super::TestResult {
+                super::$name().await
+            })+
+        }
+    };
+}
+
+queued_and_alone!(
+    every_write_gets_a_stamp_of_its_own_and_is_visible_once_answered,
+    after_a_failed_sync_the_outcome_is_unknown_and_nothing_more_is_taken,
+    closing_answers_what_was_taken_and_refuses_the_rest,
+);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lone_write_commits_itself_and_one_that_finds_another_committing_waits() -> TestResult {
+    let rig = rig(Options::default())?;
+    committed(rig.sequencer.write(set(b"a", b"v"), 10).await)?;
+    assert_eq!(rig.sequencer.queue.capacity(), QUEUE_COMMANDS_MAX, "nothing was queued");
+    let (reply, answer) = oneshot::channel();
+    let mark = Mark { name: b"m".to_vec(), value: b"1".to_vec() };
+    let leading = rig.sequencer.lead.lock();
+    let given_back = rig.sequencer.commit_here(Command::Progress { mark, reply });
+    drop(leading);
+    let command = given_back.err().ok_or("another one was committing")?;
+    assert!(rig.sequencer.commit_here(command).is_ok());
+    assert_eq!(answer.await?, Ok(()));
     Ok(())
 }
