@@ -240,6 +240,25 @@ fn sealed_segments_hold_every_commit_in_order_and_are_kept_for_the_archive() -> 
 }
 
 #[test]
+fn a_slow_writer_leaves_a_log_of_bounded_length() -> TestResult {
+    let (env, _disk, clock) = sim::env(1);
+    let options = Options { memtable_bytes_max: 1 << 20, ..small() };
+    let (engine, _) = Engine::open(env.clone(), Path::new(DIR), options.clone())?;
+    for n in 0..1_500u32 {
+        put(&engine, &n.to_be_bytes(), b"one a second")?;
+        clock.advance(1_000);
+        engine.maintain()?;
+    }
+    let statistics = engine.statistics();
+    assert!(statistics.flushes >= 2 && statistics.segments <= 513, "{statistics:?}");
+    drop(engine);
+    let (engine, recovery) = Engine::open(env, Path::new(DIR), options)?;
+    assert!(recovery.records <= 514, "{recovery:?}");
+    assert_eq!(rows(&engine.snapshot(), Direction::Forward)?.len(), 1_500);
+    Ok(())
+}
+
+#[test]
 fn marks_survive_flushes_and_reopening_and_change_no_data() -> TestResult {
     let (env, _disk, _clock) = sim::env(1);
     let open = || Engine::open(env.clone(), Path::new(DIR), small()).map(|(engine, _)| engine);

@@ -23,6 +23,9 @@ use std::sync::atomic::Ordering;
 
 /// Sealed memtables that may wait; a writer that would add one more flushes first.
 const SEALED_MEMTABLES_MAX: usize = 2;
+/// Sealed segments that replay may have to read; with more, a memtable is flushed before it is full. A
+/// database with a write a second seals a segment a second.
+const REPLAYED_SEGMENTS_MAX: usize = 512;
 /// Level 0 may hold this many times `level0_tables_max`; a writer that finds more compacts first.
 const LEVEL0_STALL_FACTOR: usize = 4;
 
@@ -51,9 +54,24 @@ impl Core {
         self.running()?;
         self.disk.refresh(&*self.env.fs, &self.dir)?;
         self.seal_by_age()?;
+        self.shorten_log();
         let flushed = self.unless_full(self.flush_one())?;
         self.remove_segments()?;
         Ok(flushed)
+    }
+
+    /// Seals the memtable when the log that holds it has come to many segments.
+    fn shorten_log(&self) {
+        let appender = self.appender.lock();
+        let view = self.view.load();
+        let in_tables = view
+            .sealed
+            .last()
+            .map_or_else(|| self.manifest.lock().state().flushed.version, |sealed| sealed.end.version);
+        let replayed = appender.log.sealed().iter().filter(|segment| segment.last > in_tables).count();
+        if replayed > REPLAYED_SEGMENTS_MAX {
+            self.seal_memtable(&appender);
+        }
     }
 
     /// A full disk puts a step off; it does not fail it.
