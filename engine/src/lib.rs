@@ -69,6 +69,7 @@ pub mod record;
 pub mod versionstamp;
 pub mod write_batch;
 
+pub mod applied;
 pub mod entry;
 pub mod lineage;
 pub mod snapshot;
@@ -98,8 +99,9 @@ mod engine;
 #[doc(hidden)]
 pub mod fuzzing;
 
+pub use applied::Applied;
 pub use content_hash::ContentHash;
-pub use engine::{Applied, Checkpoint, Engine, Progress, Recovery, Statistics};
+pub use engine::{Checkpoint, Engine, Progress, Recovery, Statistics};
 pub use entry::{Direction, KeyValue, Value};
 pub use env::{Clock, Env, Random};
 pub use error::{Error, Result};

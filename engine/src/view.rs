@@ -3,8 +3,8 @@
 //! - Writers of the view replace it whole; readers load it without waiting.
 //! - A view never loses an entry that an older one had, except versions below its horizon.
 
+use crate::Applied;
 use crate::compaction::Horizon;
-use crate::engine::Applied;
 use crate::entry::{Direction, Version};
 use crate::levels::Levels;
 use crate::memtable::Memtable;

@@ -103,9 +103,7 @@ async fn build(
 
 /// The state before the first segment.
 fn start_of(plan: &Plan) -> Applied {
-    let empty =
-        Applied { version: 0, term: 0, time_ms: 0, hash: ContentHash::EMPTY, stamp: Versionstamp::ZERO };
-    plan.checkpoint.as_ref().map_or(empty, |(_, checkpoint)| checkpoint.applied)
+    plan.checkpoint.as_ref().map_or(Applied::START, |(_, checkpoint)| checkpoint.applied)
 }
 
 async fn fetch_checkpoint(

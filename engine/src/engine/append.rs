@@ -1,6 +1,7 @@
 //! The way of a record into the log, the memtable and the readers' sight.
 
-use super::{Appender, Applied, Core};
+use super::{Appender, Core};
+use crate::Applied;
 use crate::entry::Version;
 use crate::lineage::Lineage;
 use crate::manifest::edit::Edit;

@@ -1,6 +1,7 @@
 //! Opening: manifest, tables, log, in that order; each must agree with the one before.
 
-use super::{Appender, Applied, Core, append};
+use super::{Appender, Core, append};
+use crate::Applied;
 use crate::cache::Cache;
 use crate::commit::CommitQueue;
 use crate::fs::Fs;

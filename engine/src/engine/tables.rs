@@ -4,8 +4,9 @@
 //! - A table is durable before the manifest names it, and removed after the manifest dropped it.
 //! - The horizon is in the manifest before anything below it is gone.
 
+use super::Core;
 use super::open::{TABLES_DIR, WAL_DIR};
-use super::{Applied, Core};
+use crate::Applied;
 use crate::compaction::{Horizon, plan, rewrite};
 use crate::entry::Direction;
 use crate::lineage::Lineage;

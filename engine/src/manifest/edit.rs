@@ -14,9 +14,9 @@
 //! | 7 | horizon | stamp 10, time_ms u64 |
 //! | 8 | boot | number of the WAL segment that this boot started, u64 |
 
+use crate::Applied;
 use crate::codec::{Decoder, Malformed, put_varint};
 use crate::compaction::Horizon;
-use crate::engine::Applied;
 use crate::record::Mark;
 use crate::table;
 use crate::times::Point;

@@ -1,8 +1,8 @@
 //! What a manifest says once all of its edits are applied.
 
 use super::edit::Edit;
+use crate::Applied;
 use crate::compaction::Horizon;
-use crate::engine::Applied;
 use crate::levels::LEVEL_MAX;
 use crate::record::Mark;
 use crate::table;
