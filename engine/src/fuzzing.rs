@@ -150,6 +150,12 @@ mod tests {
         Ok(())
     }
 
+    /// In reverse it ended early: a restart without rows of its own was taken for the end.
+    #[test]
+    fn a_block_with_two_restarts_of_one_row_reads_the_same_both_ways() {
+        table_block(include_bytes!("../testdata/fuzz/table_block_two_restarts_of_one_row"));
+    }
+
     proptest! {
         #[test]
         fn any_bytes_can_be_taken_for_any_part(bytes in prop::collection::vec(any::<u8>(), 0..120)) {

@@ -201,6 +201,9 @@ impl Reverse {
             return Ok(());
         };
         let mut rows = Forward::rows(self.block.clone(), restart, self.restarts)?;
+        if rows.offset == rows.end {
+            return Err(Malformed { offset: rows.offset, expected: "restarts of different rows" });
+        }
         while let Some(entry) = rows.decode()? {
             self.stack.push(entry);
         }
