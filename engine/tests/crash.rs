@@ -5,7 +5,7 @@ use crate::TestResult;
 use crate::support::{Model, check, last, small};
 use engine::env::sim::{self, SimClock, SimRandom};
 use engine::fs::sim::{Counts, Faults, Unsynced};
-use engine::{Engine, Env, Options, WriteBatch};
+use engine::{Engine, Env, Options, Record, WriteBatch};
 use std::error::Error;
 use std::path::Path;
 
@@ -16,7 +16,7 @@ const STEPS: u64 = 60;
 struct Run {
     /// Every commit that was tried, in order.
     model: Model,
-    /// How many of them were acknowledged: all, or all but the last.
+    /// How many of them, from the first on, were acknowledged.
     acknowledged: usize,
 }
 
@@ -48,6 +48,7 @@ fn steps(env: &Env, clock: &SimClock, random: &SimRandom, run: &mut Run) -> engi
                 drop(engine);
                 engine = open()?;
             }
+            5..=7 => append(&engine, random, run)?,
             _ => commit(&engine, random, run)?,
         }
         engine.maintain()?;
@@ -59,7 +60,34 @@ fn options() -> Options {
     Options { history_ms: 2_000, ..small() }
 }
 
+/// Writes a record without syncing it, as a state machine does whose own log holds it already.
+fn append(engine: &Engine, random: &SimRandom, run: &mut Run) -> engine::Result<()> {
+    let applied = engine.applied();
+    let (version, time_ms) = (engine.next_version(), applied.time_ms.max(engine.env().clock.now_ms()));
+    let batches = vec![(0, random_batch(random)?), (3, random_batch(random)?)];
+    let mut record = Record { version, term: 0, time_ms, hash: applied.hash, batches, marks: Vec::new() };
+    record.hash = record.hash_after(applied.hash);
+    for (stamp, batch) in record.commits() {
+        run.model.commit(stamp, time_ms, batch);
+    }
+    engine.append(&record)?;
+    engine.publish(version);
+    Ok(())
+}
+
 fn commit(engine: &Engine, random: &SimRandom, run: &mut Run) -> engine::Result<()> {
+    let batch = random_batch(random)?;
+    let stamp = engine::Versionstamp::new(engine.next_version(), 0);
+    let time_ms = engine.applied().time_ms.max(engine.env().clock.now_ms());
+    run.model.commit(stamp, time_ms, &batch);
+    let acknowledged = engine.commit(batch)?;
+    assert_eq!(acknowledged, stamp);
+    // One sync makes everything before it durable too.
+    run.acknowledged = run.model.commits.len();
+    Ok(())
+}
+
+fn random_batch(random: &SimRandom) -> engine::Result<WriteBatch> {
     let mut batch = WriteBatch::new();
     for _ in 0..=random.below(3) {
         let key = [b'k', small_number(random.below(12))];
@@ -72,13 +100,7 @@ fn commit(engine: &Engine, random: &SimRandom, run: &mut Run) -> engine::Result<
             }
         }
     }
-    let stamp = engine::Versionstamp::new(engine.next_version(), 0);
-    let time_ms = engine.applied().time_ms.max(engine.env().clock.now_ms());
-    run.model.commit(stamp, time_ms, &batch);
-    let acknowledged = engine.commit(batch)?;
-    assert_eq!(acknowledged, stamp);
-    run.acknowledged += 1;
-    Ok(())
+    Ok(batch)
 }
 
 fn small_number(n: u64) -> u8 {
@@ -137,7 +159,7 @@ fn goes_on(env: &Env, mut model: Model) -> Result<(), Box<dyn Error>> {
 fn count(seed: u64) -> Counts {
     let (env, disk, clock) = sim::env(seed);
     let run = workload(&env, &clock, seed);
-    assert_eq!(run.acknowledged, run.model.commits.len(), "a run without faults acknowledges all");
+    assert!(run.acknowledged * 2 > run.model.commits.len(), "a run without faults comes to its end");
     disk.counts()
 }
 

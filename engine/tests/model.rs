@@ -71,8 +71,17 @@ fn batch_of(writes: &[Write], now_ms: u64) -> engine::Result<WriteBatch> {
     Ok(batch)
 }
 
-fn check_everywhere(engine: &Engine, model: &Model) -> Result<(), Box<dyn std::error::Error>> {
+fn check_everywhere(
+    engine: &Engine,
+    model: &Model,
+    history_ms: u64,
+) -> Result<(), Box<dyn std::error::Error>> {
     check(&engine.snapshot(), model)?;
+    let now_ms = engine.env().clock.now_ms();
+    let young = model.commits.iter().find(|(_, time_ms)| time_ms + history_ms > now_ms);
+    if young.is_some_and(|(stamp, _)| *stamp < engine.horizon()) {
+        return Err(format!("the horizon {} is inside the window", engine.horizon()).into());
+    }
     for (stamp, time_ms) in model.commits.iter().filter(|(stamp, _)| *stamp >= engine.horizon()) {
         let snapshot = engine.snapshot_at(*stamp)?;
         if snapshot.time_ms() != *time_ms {
@@ -131,11 +140,11 @@ fn run(steps: &[Step], options: Options) -> Result<(), Box<dyn std::error::Error
                 engine = open()?;
             }
             Step::Advance(by_ms) => clock.advance(*by_ms),
-            Step::Check => check_everywhere(&engine, &model)?,
+            Step::Check => check_everywhere(&engine, &model, options.history_ms)?,
         }
         engine.maintain()?;
     }
-    check_everywhere(&engine, &model)?;
+    check_everywhere(&engine, &model, options.history_ms)?;
     check_ranges(&engine, &model)?;
     Ok(engine.verify()?)
 }
