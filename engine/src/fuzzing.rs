@@ -156,6 +156,12 @@ mod tests {
         table_block(include_bytes!("../testdata/fuzz/table_block_two_restarts_of_one_row"));
     }
 
+    /// A clock from version 0 on could be said twice, which the times took for a bug of ours.
+    #[test]
+    fn a_manifest_whose_times_start_at_version_0_is_refused() {
+        manifest(include_bytes!("../testdata/fuzz/manifest_times_from_version_0"));
+    }
+
     proptest! {
         #[test]
         fn any_bytes_can_be_taken_for_any_part(bytes in prop::collection::vec(any::<u8>(), 0..120)) {

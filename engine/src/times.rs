@@ -23,14 +23,16 @@ impl Times {
     ///
     /// If the version does not rise or the clock falls.
     pub(crate) fn push(&mut self, point: Point) {
-        if let Some(last) = self.points.last() {
-            assert!(last.version < point.version, "versions rise");
-            assert!(last.time_ms <= point.time_ms, "the replicated clock never falls");
-            if last.time_ms == point.time_ms {
-                return;
-            }
+        assert!(self.is_followed_by(point), "versions rise, and the replicated clock never falls");
+        if self.points.last().is_none_or(|last| last.time_ms < point.time_ms) {
+            self.points.push(point);
         }
-        self.points.push(point);
+    }
+
+    /// Whether a point can come next.
+    pub(crate) fn is_followed_by(&self, point: Point) -> bool {
+        let after = |last: &Point| last.version < point.version && last.time_ms <= point.time_ms;
+        self.points.last().is_none_or(after)
     }
 
     /// The clock at `version`; `None` before the first point.

@@ -184,8 +184,8 @@ fn decode_times(body: &mut Decoder<'_>) -> Result<Vec<Point>, Malformed> {
         let (Some(version), Some(time_ms)) = (version, time_ms) else {
             return Err(body.malformed("versions and times of 64 bits"));
         };
-        let rises = at == 0 || (version > before.version && time_ms > before.time_ms);
-        body.ensure(rises, "rising versions and times")?;
+        let rises = version > before.version && (at == 0 || time_ms > before.time_ms);
+        body.ensure(rises, "rising versions, from 1 on, and rising times")?;
         before = Point { version, time_ms };
         points.push(before);
     }

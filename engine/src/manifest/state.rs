@@ -68,9 +68,7 @@ impl State {
             Edit::Mark(Mark { name, value }) => set_mark(&mut self.marks, name, value),
             Edit::Times(points) => {
                 for point in points {
-                    let rises = self.times.after(point.version.saturating_sub(1)).is_empty()
-                        && self.times.at(point.version).is_none_or(|time_ms| time_ms <= point.time_ms);
-                    if !rises {
+                    if !self.times.is_followed_by(point) {
                         return Err("rising versions and times");
                     }
                     self.times.push(point);
