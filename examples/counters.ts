@@ -52,4 +52,5 @@ try {
 assert(refused, "a sum with a text is refused");
 assertEquals((await kv.get(["counters", "text"])).value, "ten", "and the text is still there");
 
+await clear(kv, "counters");
 kv.close();

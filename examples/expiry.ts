@@ -28,4 +28,5 @@ await kv.set(session, "second");
 await new Promise((resolve) => setTimeout(resolve, 2000));
 assertEquals((await kv.get(session)).value, "second", "a plain set takes the expiry away");
 
+await clear(kv, "sessions");
 kv.close();

@@ -12,7 +12,8 @@ export async function open(): Promise<Deno.Kv> {
   return await (await import(client)).openKv(url ?? "http://127.0.0.1:4512");
 }
 
-/** Removes what an earlier run left under a prefix. */
+/** Removes all under a prefix: what an earlier run left, and at the end what this one did, as another runtime
+ * may not be able to read it. */
 export async function clear(kv: Deno.Kv, prefix: string): Promise<void> {
   for await (const entry of kv.list({ prefix: [prefix] })) await kv.delete(entry.key);
 }

@@ -84,7 +84,8 @@ async function deleteUser(id: string): Promise<boolean> {
   }
 }
 
-for (const prefix of ["users", "users_by_email", "users_by_colour"]) await clear(kv, prefix);
+const prefixes = ["users", "users_by_email", "users_by_colour"];
+for (const prefix of prefixes) await clear(kv, prefix);
 
 const ada = { id: "1", name: "Ada", email: "ada@example.com", colour: "blue" };
 const bob = { id: "2", name: "Bob", email: "bob@example.com", colour: "red" };
@@ -113,4 +114,5 @@ assertEquals(await getUserByEmail("ada@example.com"), null, "the address is free
 assertEquals(await listUsersByColour("green"), [], "and the colour is empty");
 assert(await insertUser({ ...ada, id: "5" }), "somebody else can take the address");
 
+for (const prefix of prefixes) await clear(kv, prefix);
 kv.close();

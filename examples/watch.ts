@@ -37,4 +37,5 @@ await until([70, null], "a value that will expire arrives");
 await until([null, null], "and so does its expiry");
 
 await messages.cancel();
+await clear(kv, "shop");
 kv.close();

@@ -292,7 +292,7 @@ fn unreachable(point: Point, histories: &[&History]) -> PlanError {
     }
     let windows = match windows.as_slice() {
         [] => "nothing in the archive can be restored".to_owned(),
-        some => format!("the archive reaches {}", some.join(", and ")),
+        some => format!("the archive reaches {}; --at latest restores its end", some.join(", and ")),
     };
     PlanError::Unreachable { point: point.to_string(), windows }
 }
