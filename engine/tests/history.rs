@@ -240,6 +240,31 @@ fn sealed_segments_hold_every_commit_in_order_and_are_kept_for_the_archive() -> 
 }
 
 #[test]
+fn tables_that_only_move_are_not_counted_as_written() -> TestResult {
+    let (env, _disk, _clock) = sim::env(1);
+    let (engine, _) = Engine::open(env, Path::new(DIR), small())?;
+    for n in 0..40u32 {
+        put(&engine, &n.to_be_bytes(), b"in the order of the keys")?;
+        if n % 10 == 9 {
+            engine.flush()?;
+        }
+    }
+    while engine.compact()? == Progress::Worked {}
+    let statistics = engine.statistics();
+    assert!(statistics.compactions > 0, "{statistics:?}");
+    assert_eq!(statistics.compacted_bytes, 0, "{statistics:?}");
+    for n in 0..40u32 {
+        put(&engine, &n.to_be_bytes(), b"again, over what is there")?;
+    }
+    engine.flush()?;
+    put(&engine, &[0], b"one more table")?;
+    engine.flush()?;
+    while engine.compact()? == Progress::Worked {}
+    assert!(engine.statistics().compacted_bytes > 0);
+    Ok(())
+}
+
+#[test]
 fn a_slow_writer_leaves_a_log_of_bounded_length() -> TestResult {
     let (env, _disk, clock) = sim::env(1);
     let options = Options { memtable_bytes_max: 1 << 20, ..small() };

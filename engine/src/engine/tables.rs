@@ -216,7 +216,10 @@ impl Core {
         let added =
             metas.iter().map(open).collect::<Result<Vec<_>>>().map_err(|error| self.stop_on(error))?;
         self.install(&choice, &metas, added, horizon)?;
-        self.counters.compacted(metas.iter().map(|meta| meta.bytes).sum());
+        // A table that only moved was not written.
+        let inputs = choice.removed();
+        let written = metas.iter().filter(|meta| !inputs.contains(&meta.digest));
+        self.counters.compacted(written.map(|meta| meta.bytes).sum());
         Ok(true)
     }
 
