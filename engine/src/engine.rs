@@ -8,9 +8,12 @@
 //! Locks, in the order in which they may be taken: flush or compaction, appender, manifest, view.
 
 mod append;
+mod checkpoint;
+mod compact;
+mod flush;
 mod open;
 mod statistics;
-mod tables;
+mod upkeep;
 
 use crate::cache::Cache;
 use crate::commit::CommitQueue;
@@ -30,9 +33,10 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
+pub use checkpoint::Checkpoint;
 pub use open::Recovery;
 pub use statistics::Statistics;
-pub use tables::{Checkpoint, Progress};
+pub use upkeep::Progress;
 
 /// A log-structured store with versionstamped MVCC in one directory. Clones share it.
 #[derive(Clone, Debug)]
