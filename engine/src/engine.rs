@@ -185,6 +185,19 @@ impl Engine {
         self.core.commits.commit(batch, |batches| self.core.commit_group(batches))
     }
 
+    /// Commits a batch without making it durable: readers see it at once, a crash may lose it and what
+    /// followed it, and the next [`sync`](Self::sync) or [`commit`](Self::commit) makes it durable.
+    ///
+    /// Shows readers everything that was appended before it as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
+    pub fn commit_unsynced(&self, batch: WriteBatch) -> Result<Versionstamp> {
+        let version = self.core.commit_unsynced(batch)?;
+        Ok(Versionstamp::new(version, 0))
+    }
+
     /// Everything appended, published or not, at the clock of the last record: what apply reads.
     pub fn newest(&self) -> Snapshot {
         self.core.newest()

@@ -112,17 +112,26 @@ impl Core {
 
     /// Appends, syncs and publishes batches as one record; the stamp of the nth is `(version, n)`.
     pub(super) fn commit_group(&self, batches: Vec<WriteBatch>) -> Result<u64> {
-        self.running()?;
-        self.make_room()?;
-        let version = {
-            let mut appender = self.appender.lock();
-            let record = self.record_of(&appender, batches);
-            self.append_locked(&mut appender, &record)?;
-            record.version
-        };
+        let version = self.append_group(batches)?;
         self.sync()?;
         self.publish(version);
         Ok(version)
+    }
+
+    /// Appends and publishes one batch.
+    pub(super) fn commit_unsynced(&self, batch: WriteBatch) -> Result<u64> {
+        let version = self.append_group(vec![batch])?;
+        self.publish(version);
+        Ok(version)
+    }
+
+    fn append_group(&self, batches: Vec<WriteBatch>) -> Result<u64> {
+        self.running()?;
+        self.make_room()?;
+        let mut appender = self.appender.lock();
+        let record = self.record_of(&appender, batches);
+        self.append_locked(&mut appender, &record)?;
+        Ok(record.version)
     }
 
     fn record_of(&self, appender: &Appender, batches: Vec<WriteBatch>) -> Record {
