@@ -1,10 +1,12 @@
 //! The engine from outside: what it promises, on a simulated disk and on the real one.
 
+mod churn;
 mod crash;
 mod flips;
 mod history;
 mod model;
 mod open;
+mod readers;
 mod support;
 
 /// Tests fail with whatever went wrong.
