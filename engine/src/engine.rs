@@ -8,15 +8,19 @@
 //! Locks, in the order in which they may be taken: flush or compaction, appender, manifest, view.
 
 mod append;
+mod checkpoint;
+mod compact;
+mod flush;
 mod open;
 mod statistics;
-mod tables;
+mod upkeep;
 
 use crate::cache::Cache;
 use crate::commit::CommitQueue;
 use crate::fs::DirLock;
 use crate::lineage::Lineage;
 use crate::manifest::Manifest;
+use crate::memtable::Memtable;
 use crate::times::Times;
 use crate::versionstamp::{epoch_of, version_of};
 use crate::view::{Marks, View};
@@ -30,9 +34,10 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
+pub use checkpoint::Checkpoint;
 pub use open::Recovery;
 pub use statistics::Statistics;
-pub use tables::{Checkpoint, Progress};
+pub use upkeep::Progress;
 
 /// A log-structured store with versionstamped MVCC in one directory. Clones share it.
 #[derive(Clone, Debug)]
@@ -72,6 +77,8 @@ struct Core {
 #[derive(Debug)]
 struct Appender {
     log: wal::Log,
+    /// The memtable of the view that takes writes.
+    memtable: Arc<Memtable>,
     applied: Applied,
     marks: Marks,
     lineage: Lineage,

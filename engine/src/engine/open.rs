@@ -83,6 +83,7 @@ pub(super) fn open(
     remove_strays(&*env.fs, dir, manifest.state())?;
     let recovery = Recovery { created, records: replay.records, torn: found.torn };
     let Replay { active, sealed, applied, marks, times, .. } = replay;
+    let memtable = Arc::clone(&active);
     let disk = super::statistics::DiskSpace::new(options.disk_reserve_bytes);
     disk.refresh(&*env.fs, dir)?;
     let core = Core {
@@ -92,7 +93,7 @@ pub(super) fn open(
         cache,
         view: ArcSwap::from_pointee(View { active, sealed, levels: Arc::new(levels), horizon }),
         view_change: Mutex::new(()),
-        appender: Mutex::new(Appender { log, applied, marks, lineage }),
+        appender: Mutex::new(Appender { log, memtable, applied, marks, lineage }),
         published: RwLock::new(applied),
         unpublished: Mutex::new(VecDeque::new()),
         times: RwLock::new(times),
