@@ -1,5 +1,6 @@
 //! The engine from outside: what it promises, on a simulated disk and on the real one.
 
+mod bad_input;
 mod churn;
 mod crash;
 mod flips;

@@ -109,15 +109,6 @@ fn a_directory_that_lost_its_manifest_is_not_taken_for_a_new_one() -> TestResult
 }
 
 #[test]
-fn options_out_of_range_are_refused_before_anything_is_created() {
-    let (env, disk, _clock) = sim::env(1);
-    let options = Options { block_bytes: 1, ..Options::default() };
-    let error = Engine::open(env, Path::new(DIR), options).err().map(|error| error.to_string());
-    assert_eq!(error.as_deref(), Some("option block_bytes: 64 bytes to 1 MiB"));
-    assert!(disk.files().is_empty());
-}
-
-#[test]
 fn an_engine_can_be_created_in_a_lineage_and_only_once() -> TestResult {
     let (env, _disk, _clock) = sim::env(1);
     let create = |lineage| Engine::create(env.clone(), Path::new(DIR), small(), lineage);
