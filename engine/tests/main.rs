@@ -8,6 +8,7 @@ mod history;
 mod model;
 mod open;
 mod readers;
+mod release;
 mod support;
 
 /// Tests fail with whatever went wrong.
