@@ -21,6 +21,7 @@ use crate::fs::DirLock;
 use crate::lineage::Lineage;
 use crate::manifest::Manifest;
 use crate::memtable::Memtable;
+use crate::record::check_batch;
 use crate::times::Times;
 use crate::versionstamp::{epoch_of, version_of};
 use crate::view::{Marks, View};
@@ -161,7 +162,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfOrder`] when it does not follow the record before; [`Error::DiskFull`]: both change nothing.
+    /// [`Error::OutOfOrder`] when it does not follow the record before; [`Error::Record`] and [`Error::RecordLen`] when the
+    /// log cannot hold it; [`Error::DiskFull`]: they change nothing.
     /// [`Error::Stopped`] after an earlier failure; [`Error::Io`], which stops the engine.
     pub fn append(&self, record: &Record) -> Result<()> {
         self.core.append(record)
@@ -186,9 +188,11 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Error::DiskFull`], which changes nothing; [`Error::Stopped`] when the engine stopped before or during
-    /// it: whether the batch is durable shows when the engine is opened again.
+    /// [`Error::EmptyBatch`], [`Error::RecordLen`] and [`Error::DiskFull`], which change nothing, and the first two fail
+    /// no other batch; [`Error::Stopped`] when the engine stopped before or during it: whether the batch is
+    /// durable shows when the engine is opened again.
     pub fn commit(&self, batch: WriteBatch) -> Result<Versionstamp> {
+        check_batch(&batch)?;
         self.core.commits.commit(batch, |batches| self.core.commit_group(batches))
     }
 
@@ -199,8 +203,9 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// As [`append`](Self::append).
+    /// As [`commit`](Self::commit).
     pub fn commit_unsynced(&self, batch: WriteBatch) -> Result<Versionstamp> {
+        check_batch(&batch)?;
         let version = self.core.commit_unsynced(batch)?;
         Ok(Versionstamp::new(version, 0))
     }

@@ -7,7 +7,7 @@ use crate::entry::{Direction, KeyValue, Value};
 use crate::mvcc::{self, Visible};
 use crate::source::KeyRange;
 use crate::view::View;
-use crate::{Result, Versionstamp};
+use crate::{Error, Result, Versionstamp};
 use std::sync::Arc;
 
 /// The data as of one stamp and one time. Cheap to clone.
@@ -67,12 +67,17 @@ impl Snapshot {
         Ok(found.filter(|(_, version)| !version.is_absent_at(self.time_ms)).map(|(stamp, _)| stamp))
     }
 
-    /// The entries with `start <= key < end`, in the direction asked; none when `start >= end`.
+    /// The entries with `start <= key < end`, in the direction asked; none when `start` is `end`.
+    ///
+    /// Nothing is read before the first entry is asked for.
     ///
     /// # Errors
     ///
-    /// When the disk fails or a table is damaged.
+    /// [`Error::Range`] when `start` is after `end`.
     pub fn range(&self, start: &[u8], end: &[u8], direction: Direction) -> Result<Range> {
+        if start > end {
+            return Err(Error::Range);
+        }
         Ok(self.scan(&KeyRange::new(start, end), direction))
     }
 

@@ -3,7 +3,7 @@
 
 use crate::support::{Model, Row, check, rows, small};
 use engine::env::sim;
-use engine::{Direction, Engine, Options, WriteBatch};
+use engine::{Direction, Engine, Options, Snapshot, WriteBatch};
 use proptest::prelude::*;
 use std::path::Path;
 
@@ -13,9 +13,13 @@ enum Step {
     Flush,
     Compact,
     Seal,
-    Reopen { closed: bool },
+    Reopen {
+        closed: bool,
+    },
     Advance(u64),
     Check,
+    /// A reader comes, at one of the stamps that can be read, and stays.
+    Hold(prop::sample::Index),
 }
 
 #[derive(Debug, Clone)]
@@ -48,13 +52,14 @@ fn write() -> impl Strategy<Value = Write> {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        12 => prop::collection::vec(write(), 0..5).prop_map(Step::Commit),
+        12 => prop::collection::vec(write(), 1..5).prop_map(Step::Commit),
         2 => Just(Step::Flush),
         3 => Just(Step::Compact),
         1 => Just(Step::Seal),
         1 => any::<bool>().prop_map(|closed| Step::Reopen { closed }),
         3 => (0u64..1_500).prop_map(Step::Advance),
         1 => Just(Step::Check),
+        2 => any::<prop::sample::Index>().prop_map(Step::Hold),
     ]
 }
 
@@ -100,6 +105,10 @@ fn check_ranges(engine: &Engine, model: &Model) -> Result<(), Box<dyn std::error
     bounds.extend(model.keys().into_iter().map(|key| [key, vec![0]].concat()));
     for start in bounds.iter().step_by(3) {
         for end in bounds.iter().step_by(2) {
+            if start > end {
+                assert!(matches!(snapshot.range(start, end, Direction::Forward), Err(engine::Error::Range)));
+                continue;
+            }
             let expected: Vec<_> =
                 all.iter().filter(|row| *start <= row.0 && row.0 < *end).map(|row| row.0.clone()).collect();
             for direction in [Direction::Forward, Direction::Reverse] {
@@ -117,11 +126,18 @@ fn check_ranges(engine: &Engine, model: &Model) -> Result<(), Box<dyn std::error
     Ok(())
 }
 
+fn hold(engine: &Engine, model: &Model, which: &prop::sample::Index) -> engine::Result<Option<Snapshot>> {
+    let stamps: Vec<_> = model.commits.iter().map(|(stamp, _)| *stamp).collect();
+    let readable: Vec<_> = stamps.into_iter().filter(|stamp| *stamp >= engine.horizon()).collect();
+    if readable.is_empty() { Ok(None) } else { engine.snapshot_at(*which.get(&readable)).map(Some) }
+}
+
 fn run(steps: &[Step], options: Options) -> Result<(), Box<dyn std::error::Error>> {
     let (env, _disk, clock) = sim::env(1);
     let open = || Engine::open(env.clone(), Path::new("/data"), options.clone()).map(|(engine, _)| engine);
     let mut engine = open()?;
     let mut model = Model::default();
+    let mut held = Vec::new();
     for step in steps {
         match step {
             Step::Commit(writes) => {
@@ -141,10 +157,12 @@ fn run(steps: &[Step], options: Options) -> Result<(), Box<dyn std::error::Error
             }
             Step::Advance(by_ms) => clock.advance(*by_ms),
             Step::Check => check_everywhere(&engine, &model, options.history_ms)?,
+            Step::Hold(which) => held.extend(hold(&engine, &model, which)?),
         }
         engine.maintain()?;
     }
     check_everywhere(&engine, &model, options.history_ms)?;
+    held.iter().try_for_each(|snapshot| check(snapshot, &model))?;
     check_ranges(&engine, &model)?;
     Ok(engine.verify()?)
 }
