@@ -1,6 +1,7 @@
 //! What can go wrong in the engine, sorted by what the caller does next.
 
 use crate::codec::Malformed;
+use crate::erasure::{ERASURES_MAX, PREFIX_BYTES_MAX};
 use crate::{OpError, Versionstamp};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -74,6 +75,14 @@ pub enum Error {
     /// A write is out of bounds. Change it.
     #[error(transparent)]
     Op(#[from] OpError),
+    /// Too many deletions of prefixes wait for the horizon to pass them. Delete fewer prefixes, or shorten the history.
+    #[error(
+        "{waiting} deleted prefixes are not forgotten yet: at most {ERASURES_MAX} can be, of {PREFIX_BYTES_MAX} bytes together"
+    )]
+    ErasuresFull {
+        /// How many wait.
+        waiting: usize,
+    },
     /// A record does not follow the one before it. This is a bug of the caller.
     #[error("record {version} does not follow record {applied}: {reason}")]
     OutOfOrder {
@@ -121,8 +130,13 @@ impl Error {
 
     /// Whether it refused a write before any byte of it was written, so that the engine goes on.
     pub(crate) fn changed_nothing(&self) -> bool {
-        let refused =
-            matches!(self, Error::Op(_) | Error::OutOfOrder { .. } | Error::NotADataDirectory { .. });
+        let refused = matches!(
+            self,
+            Error::Op(_)
+                | Error::OutOfOrder { .. }
+                | Error::NotADataDirectory { .. }
+                | Error::ErasuresFull { .. }
+        );
         refused || self.is_disk_full()
     }
 
