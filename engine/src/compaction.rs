@@ -18,3 +18,10 @@ pub(crate) struct Horizon {
     /// The replicated clock at that stamp, Unix milliseconds: no reader is at a time before.
     pub(crate) time_ms: u64,
 }
+
+impl Horizon {
+    /// The later of the two.
+    pub(crate) fn max(self, other: Self) -> Self {
+        if other.stamp > self.stamp { other } else { self }
+    }
+}

@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering;
 impl Core {
     pub(super) fn append(&self, record: &Record) -> Result<()> {
         self.running()?;
-        self.make_room()?;
+        self.make_room(record.batches.iter().map(|(_, batch)| batch.as_bytes().len() as u64).sum())?;
         let mut appender = self.appender.lock();
         self.append_locked(&mut appender, record)
     }
@@ -43,7 +43,10 @@ impl Core {
         self.times.write().push(Point { version: record.version, time_ms: record.time_ms });
         self.unpublished.lock().push_back(appender.applied);
         self.counters.appended(record);
-        if memtable.bytes() >= self.options.memtable_bytes_max {
+        self.pressure.written(now_ms);
+        let memtable_bytes = memtable.bytes() as u64;
+        self.account.change(|amounts| amounts.active = memtable_bytes);
+        if memtable_bytes >= self.memtable_bytes_max() {
             self.seal_memtable(appender);
         }
         if appender.log.active_bytes() >= self.options.segment_bytes_max {
@@ -57,8 +60,19 @@ impl Core {
         let (end, marks) = (appender.applied, appender.marks.clone());
         self.change_view(|view| {
             let memtable = std::mem::replace(&mut view.active, Arc::new(Memtable::new()));
+            let bytes = memtable.bytes() as u64;
+            self.account.change(|amounts| {
+                amounts.active = 0;
+                amounts.sealed += bytes;
+            });
             view.sealed.push(Arc::new(SealedMemtable { memtable, end, marks }));
         });
+        self.budget.work.happened();
+    }
+
+    /// A memtable this large is sealed, in bytes.
+    fn memtable_bytes_max(&self) -> u64 {
+        self.budget.memory().seal_bytes().min(self.options.memtable_bytes_max as u64)
     }
 
     pub(super) fn seal_segment(&self) -> Result<()> {
@@ -127,7 +141,7 @@ impl Core {
 
     fn append_group(&self, batches: Vec<WriteBatch>) -> Result<u64> {
         self.running()?;
-        self.make_room()?;
+        self.make_room(batches.iter().map(|batch| batch.as_bytes().len() as u64).sum())?;
         let mut appender = self.appender.lock();
         let record = self.record_of(&appender, batches);
         self.append_locked(&mut appender, &record)?;

@@ -34,7 +34,7 @@ fn digests(tables: &[&Arc<Reader>]) -> Vec<TableDigest> {
 #[test]
 fn levels_within_their_shares_are_left_alone() -> TestResult {
     let tables = Tables::new()?;
-    assert!(choose(&Levels::empty(), &options(), NEVER).is_none());
+    assert!(choose(&Levels::empty(), &options(), NEVER, Pace::default()).is_none());
     let levels = vec![
         (0, keys(&tables, 0, 9, 5)?),
         (0, keys(&tables, 0, 9, 6)?),
@@ -42,7 +42,7 @@ fn levels_within_their_shares_are_left_alone() -> TestResult {
         (2, keys(&tables, 0, 200, 3)?),
         (6, keys(&tables, 0, 900, 1)?),
     ];
-    assert!(choose(&Levels::empty().with(levels, &[]), &options(), NEVER).is_none());
+    assert!(choose(&Levels::empty().with(levels, &[]), &options(), NEVER, Pace::default()).is_none());
     Ok(())
 }
 
@@ -54,7 +54,8 @@ fn a_full_level_0_goes_as_a_whole_with_what_it_overlaps() -> TestResult {
     let (touching, after) = (keys(&tables, 124, 9, 1)?, keys(&tables, 200, 5, 1)?);
     let mut all: Vec<_> = top.iter().map(|table| (0, Arc::clone(table))).collect();
     all.extend([&before, &inside, &touching, &after].map(|table| (1, Arc::clone(table))));
-    let choice = choose(&Levels::empty().with(all, &[]), &options(), NEVER).ok_or("a choice")?;
+    let choice =
+        choose(&Levels::empty().with(all, &[]), &options(), NEVER, Pace::default()).ok_or("a choice")?;
     assert_eq!((choice.from, choice.to), (0, 1));
     assert_eq!(removed(&choice), digests(&[&top[0], &top[1], &top[2], &inside, &touching]));
     Ok(())
@@ -75,7 +76,8 @@ fn a_full_level_gives_the_table_that_overlaps_least_below() -> TestResult {
         (2, Arc::clone(&below_little)),
         (2, below_none),
     ];
-    let choice = choose(&Levels::empty().with(all, &[]), &options(), NEVER).ok_or("a choice")?;
+    let choice =
+        choose(&Levels::empty().with(all, &[]), &options(), NEVER, Pace::default()).ok_or("a choice")?;
     assert_eq!((choice.from, choice.to), (1, 2));
     assert_eq!(removed(&choice), digests(&[&little, &below_little]));
     Ok(())
@@ -88,8 +90,13 @@ fn the_level_that_is_furthest_over_its_share_goes_first() -> TestResult {
     let level0 = |count: u64| (0..count).map(|at| Ok((0, keys(&tables, 0, 1, at + 5)?)));
     let with = |count| -> Result<Option<u8>, crate::Error> {
         let added = level0(count).collect::<Result<Vec<_>, crate::Error>>()?;
-        Ok(choose(&Levels::empty().with(twice.clone(), &[]).with(added, &[]), &options(), NEVER)
-            .map(|it| it.from))
+        Ok(choose(
+            &Levels::empty().with(twice.clone(), &[]).with(added, &[]),
+            &options(),
+            NEVER,
+            Pace::default(),
+        )
+        .map(|it| it.from))
     };
     assert_eq!(with(3)?, Some(1));
     assert_eq!(with(9)?, Some(0));
@@ -101,7 +108,7 @@ fn the_deepest_level_is_never_too_full() -> TestResult {
     let tables = Tables::new()?;
     let options = Options { level1_bytes: 1, ..options() };
     let levels = Levels::empty().with(vec![(6, keys(&tables, 0, 100, 1)?)], &[]);
-    assert!(choose(&levels, &options, NEVER).is_none());
+    assert!(choose(&levels, &options, NEVER, Pace::default()).is_none());
     Ok(())
 }
 
@@ -116,7 +123,9 @@ fn a_table_of_much_garbage_is_rewritten_once_the_horizon_has_passed_it() -> Test
     for (index, entries) in cases.iter().enumerate() {
         let table = tables.table(entries)?;
         let levels = Levels::empty().with(vec![(1, Arc::clone(&table))], &[]);
-        let chosen = |at: u64, time_ms| choose(&levels, &options(), Horizon { stamp: stamp(at), time_ms });
+        let chosen = |at: u64, time_ms| {
+            choose(&levels, &options(), Horizon { stamp: stamp(at), time_ms }, Pace::default())
+        };
         assert!(chosen(8, 99).is_none(), "case {index}: a version above the horizon");
         let choice = chosen(9, 70).ok_or("a choice")?;
         assert_eq!((choice.from, choice.to, removed(&choice)), (1, 1, digests(&[&table])));
@@ -133,7 +142,7 @@ fn deletes_that_hide_something_below_are_no_garbage() -> TestResult {
         (tables.table(&[entry("b", 1, put(""))])?, tables.table(&[entry("c", 1, put(""))])?);
     let chosen = |below: &Arc<Reader>| {
         let levels = Levels::empty().with(vec![(1, Arc::clone(&deleted)), (4, Arc::clone(below))], &[]);
-        choose(&levels, &options(), Horizon { stamp: stamp(9), time_ms: 0 }).is_some()
+        choose(&levels, &options(), Horizon { stamp: stamp(9), time_ms: 0 }, Pace::default()).is_some()
     };
     assert!(!chosen(&under));
     assert!(chosen(&beside));
