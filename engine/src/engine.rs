@@ -22,6 +22,7 @@ use crate::commit::CommitQueue;
 use crate::fs::DirLock;
 use crate::lineage::Lineage;
 use crate::manifest::Manifest;
+use crate::memtable::Memtable;
 use crate::times::Times;
 use crate::versionstamp::{epoch_of, version_of};
 use crate::view::{Marks, View};
@@ -81,6 +82,10 @@ pub(crate) struct Core {
 #[derive(Debug)]
 struct Appender {
     log: wal::Log,
+    /// The memtable of the view that takes writes.
+    memtable: Arc<Memtable>,
+    /// Bytes of it that the budget knows of.
+    memtable_counted: u64,
     applied: Applied,
     marks: Marks,
     lineage: Lineage,
@@ -119,6 +124,7 @@ impl Engine {
 
     fn joined(core: Core) -> Engine {
         let core = Arc::new(core);
+        core.levels_changed();
         core.budget.join(&core);
         Engine { core }
     }

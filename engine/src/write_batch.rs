@@ -20,6 +20,10 @@ pub const KEY_LEN_MAX: usize = u16::MAX as usize;
 /// The longest value, in bytes, inclusive.
 pub const VALUE_LEN_MAX: usize = 64 << 20;
 
+/// Bytes of an operation before its key and value, without an expiry.
+const OP_HEAD_LEN: usize = 7;
+const EXPIRY_LEN: usize = 8;
+
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const PUT_EXPIRING: u8 = 3;
@@ -94,6 +98,8 @@ impl WriteBatch {
             Ok(len) if value.len() <= VALUE_LEN_MAX => len,
             _ => return Err(OpError::ValueLen(value.len())),
         };
+        let expiry_len = if expire_at_ms.is_some() { EXPIRY_LEN } else { 0 };
+        self.bytes.reserve(OP_HEAD_LEN + expiry_len + key.len() + value.len());
         self.bytes.push(kind);
         self.bytes.extend_from_slice(&key_len.to_le_bytes());
         self.bytes.extend_from_slice(&value_len.to_le_bytes());

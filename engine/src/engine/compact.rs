@@ -87,7 +87,7 @@ impl Core {
         let added = choice.inputs.iter().map(|table| (choice.to, Arc::clone(table))).collect();
         self.install(choice, &metas, added, horizon)?;
         self.counters.compacted(0);
-        self.pressure.level0_changed();
+        self.levels_changed();
         Ok(())
     }
 
@@ -102,7 +102,7 @@ impl Core {
         if choice.from == 0 {
             self.pressure.level0_rewritten(counts);
         }
-        self.pressure.level0_changed();
+        self.levels_changed();
         Ok(())
     }
 

@@ -89,12 +89,12 @@ impl Core {
     pub(super) fn flush_all(&self) -> Result<Applied> {
         self.running()?;
         let target = {
-            let appender = self.appender.lock();
+            let mut appender = self.appender.lock();
             let flushed = self.manifest.lock().state().flushed;
             let view = self.view.load();
             let end = view.sealed.last().map_or(flushed, |sealed| sealed.end);
             if end != appender.applied {
-                self.seal_memtable(&appender);
+                self.seal_memtable(&mut appender);
             }
             appender.applied
         };
@@ -184,7 +184,7 @@ impl Core {
             amounts.flushed = 0;
         });
         self.counters.flushed(bytes);
-        self.pressure.level0_changed();
+        self.levels_changed();
         self.budget.work.happened();
         self.remove_segments()
     }

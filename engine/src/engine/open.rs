@@ -86,6 +86,7 @@ pub(super) fn open(
     remove_strays(&*env.fs, dir, manifest.state())?;
     let recovery = Recovery { created, records: replay.records, torn: found.torn };
     let Replay { active, sealed, applied, marks, times, .. } = replay;
+    let memtable = Arc::clone(&active);
     let disk = super::statistics::DiskSpace::new(options.disk_reserve_bytes);
     disk.refresh(&*env.fs, dir)?;
     let account = Account::new(Arc::clone(budget.memory()));
@@ -103,7 +104,7 @@ pub(super) fn open(
         cache,
         view: ArcSwap::from_pointee(View { active, sealed, levels: Arc::new(levels), horizon }),
         view_change: Mutex::new(()),
-        appender: Mutex::new(Appender { log, applied, marks, lineage }),
+        appender: Mutex::new(Appender { log, memtable, memtable_counted: 0, applied, marks, lineage }),
         published: RwLock::new(applied),
         unpublished: Mutex::new(VecDeque::new()),
         times: RwLock::new(times),

@@ -28,6 +28,8 @@ const REPLACING_PARTS: u64 = 4;
 #[derive(Debug, Default)]
 pub(crate) struct Pressure {
     tokens: AtomicI64,
+    /// What a byte costs a writer, in sixteenths; 0 while level 0 is as it should be.
+    price: AtomicU64,
     /// Whether the last attempt to compact found nothing to do, or no room: then nobody waits for it.
     idle: AtomicBool,
     replacing: AtomicBool,
@@ -50,11 +52,6 @@ impl Pressure {
     /// Whether the last attempt to compact did anything.
     pub(super) fn compacting(&self, worked: bool) {
         self.idle.store(!worked, Ordering::SeqCst);
-    }
-
-    /// There are other tables in level 0: a compaction may find something to do.
-    pub(super) fn level0_changed(&self) {
-        self.idle.store(false, Ordering::SeqCst);
     }
 
     /// What a compaction of level 0 found.
@@ -166,10 +163,10 @@ impl Core {
 
     /// Seals the memtable because those of all engines together are too large; whether it held anything.
     fn seal_largest(&self) -> bool {
-        let appender = self.appender.lock();
+        let mut appender = self.appender.lock();
         let holds_entries = !self.view.load().active.is_empty();
         if holds_entries {
-            self.seal_memtable(&appender);
+            self.seal_memtable(&mut appender);
         }
         holds_entries
     }
@@ -178,24 +175,27 @@ impl Core {
         if self.budget.memory().is_short() {
             return Some(Wait::Memory);
         }
-        let too_many = self.level0_is_slow() && !self.pressure.idle.load(Ordering::SeqCst);
-        (too_many && self.pressure.tokens.load(Ordering::Relaxed) < 0).then_some(Wait::Level0)
-    }
-
-    fn level0_slow_at(&self) -> usize {
-        let full = self.options.level0_tables_max;
-        full + full.div_ceil(LEVEL0_SLOW_PARTS)
-    }
-
-    fn level0_is_slow(&self) -> bool {
-        self.view.load().levels.level(0).len() > self.level0_slow_at()
+        let pressure = &self.pressure;
+        let pays = pressure.price.load(Ordering::Relaxed) > 0 && !pressure.idle.load(Ordering::SeqCst);
+        (pays && pressure.tokens.load(Ordering::Relaxed) < 0).then_some(Wait::Level0)
     }
 
     fn pay(&self, bytes: u64) {
-        if self.level0_is_slow() {
-            let price = plan::price(&self.view.load().levels, &self.options, self.level0_slow_at());
+        let price = self.pressure.price.load(Ordering::Relaxed);
+        if price > 0 {
             let cost = i64::try_from(bytes.saturating_mul(price) / 16).unwrap_or(i64::MAX);
             self.pressure.tokens.fetch_sub(cost, Ordering::Relaxed);
         }
+    }
+
+    /// There are other tables: what a write costs, and whether compactions find something to do, may be different.
+    pub(super) fn levels_changed(&self) {
+        let levels = Arc::clone(&self.view.load().levels);
+        let full = self.options.level0_tables_max;
+        let slow_at = full + full.div_ceil(LEVEL0_SLOW_PARTS);
+        let is_slow = levels.level(0).len() > slow_at;
+        let price = if is_slow { plan::price(&levels, &self.options, slow_at).max(1) } else { 0 };
+        self.pressure.price.store(price, Ordering::Relaxed);
+        self.pressure.idle.store(false, Ordering::SeqCst);
     }
 }
