@@ -76,6 +76,7 @@ pub mod snapshot;
 pub mod wal;
 
 pub(crate) mod block;
+pub mod budget;
 pub(crate) mod cache;
 pub(crate) mod compaction;
 pub(crate) mod erasure;
@@ -103,8 +104,9 @@ mod engine;
 pub mod fuzzing;
 
 pub use applied::Applied;
+pub use budget::{Budget, BudgetOptions};
 pub use content_hash::ContentHash;
-pub use engine::{Checkpoint, Engine, Progress, Recovery, Statistics};
+pub use engine::{Checkpoint, Engine, MemoryUse, Progress, Recovery, Statistics};
 pub use entry::{Direction, KeyValue, Value};
 pub use env::{Clock, Env, Random};
 pub use error::{Error, Result};

@@ -18,11 +18,14 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// The budget hears of a memtable's growth when it is one part in this many of a full one.
+const MEMORY_PARTS: u64 = 4_096;
+
 impl Core {
     pub(super) fn append(&self, record: &Record) -> Result<()> {
         self.running()?;
         record.check()?;
-        self.make_room()?;
+        self.make_room(record.batches.iter().map(|(_, batch)| batch.as_bytes().len() as u64).sum())?;
         let mut appender = self.appender.lock();
         hash_follows(&appender.applied, record)?;
         self.append_locked(&mut appender, record, self.env.clock.now_ms())?;
@@ -57,11 +60,13 @@ impl Core {
             set_mark(&mut appender.marks, mark.name.clone(), mark.value.clone());
         }
         self.counters.appended(record);
+        self.pressure.written(now_ms);
+        self.count_memory(appender);
         Ok(())
     }
 
     fn seal_what_is_full(&self, appender: &mut Appender) -> Result<()> {
-        if appender.memtable.bytes() >= self.options.memtable_bytes_max {
+        if appender.memtable.bytes() as u64 >= self.memtable_bytes_max() {
             self.seal_memtable(appender);
         }
         if appender.log.active_bytes() >= self.options.segment_bytes_max {
@@ -84,10 +89,31 @@ impl Core {
         let (end, marks) = (appender.applied, appender.marks.clone());
         let active = Arc::new(Memtable::new());
         let memtable = std::mem::replace(&mut appender.memtable, Arc::clone(&active));
+        let bytes = memtable.bytes() as u64;
+        appender.memtable_counted = 0;
+        self.account.change(|amounts| {
+            amounts.active = 0;
+            amounts.sealed += bytes;
+        });
         self.change_view(|view| {
             view.active = active;
             view.sealed.push(Arc::new(SealedMemtable { memtable, end, marks }));
         });
+        self.budget.work.happened();
+    }
+
+    /// Tells the budget what the memtable has grown by, when that is worth telling.
+    fn count_memory(&self, appender: &mut Appender) {
+        let bytes = appender.memtable.bytes() as u64;
+        if (bytes - appender.memtable_counted) * MEMORY_PARTS >= self.memtable_bytes_max() {
+            appender.memtable_counted = bytes;
+            self.account.change(|amounts| amounts.active = bytes);
+        }
+    }
+
+    /// A memtable this large is sealed, in bytes.
+    fn memtable_bytes_max(&self) -> u64 {
+        self.budget.memory().seal_bytes().min(self.options.memtable_bytes_max as u64)
     }
 
     pub(super) fn seal_segment(&self) -> Result<()> {
@@ -142,7 +168,7 @@ impl Core {
     /// Appends, syncs and publishes batches as one record; the stamp of the nth is `(version, n)`.
     pub(super) fn commit_group(&self, batches: Vec<WriteBatch>) -> Result<u64> {
         self.running()?;
-        self.make_room()?;
+        self.make_room(batches.iter().map(|batch| batch.as_bytes().len() as u64).sum())?;
         let version = {
             let mut appender = self.appender.lock();
             self.append_batches(&mut appender, batches)?;
@@ -158,7 +184,7 @@ impl Core {
     /// Appends and publishes one batch, and all that was appended before it.
     pub(super) fn commit_unsynced(&self, batch: WriteBatch) -> Result<u64> {
         self.running()?;
-        self.make_room()?;
+        self.make_room(batch.as_bytes().len() as u64)?;
         let mut appender = self.appender.lock();
         self.append_batches(&mut appender, vec![batch])?;
         {

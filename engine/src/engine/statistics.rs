@@ -29,6 +29,12 @@ pub struct Statistics {
     pub compacted_bytes: u64,
     /// Memory in memtables, now.
     pub memtable_bytes: u64,
+    /// Memory of it all, by what it is for, now.
+    pub memory: MemoryUse,
+    /// Writers that had to wait for a flush or a compaction.
+    pub stalls: u64,
+    /// How long they waited in all, in milliseconds.
+    pub stalled_ms: u64,
     /// Bytes in live tables, now.
     pub table_bytes: u64,
     /// Bytes (keys and values, uncompressed) of versions in tables that newer ones in the same table hide, now: what history
@@ -55,6 +61,24 @@ pub struct Statistics {
     pub segment_bytes: u64,
 }
 
+/// Memory that an engine counts, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Blocks in the cache, of all engines that share it.
+    pub cache: u64,
+    /// Memtables, the active one and those that wait for their flush.
+    pub memtables: u64,
+    /// What a flush and a compaction under way hold.
+    pub working: u64,
+}
+
+impl MemoryUse {
+    /// The sum.
+    pub fn total(&self) -> u64 {
+        self.cache + self.memtables + self.working
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     records: AtomicU64,
@@ -64,6 +88,8 @@ pub(super) struct Counters {
     compactions: AtomicU64,
     flushed_bytes: AtomicU64,
     compacted_bytes: AtomicU64,
+    pub(super) flush_memory: AtomicU64,
+    pub(super) compaction_memory: AtomicU64,
 }
 
 impl Counters {
@@ -120,6 +146,11 @@ impl DiskSpace {
         Ok(())
     }
 
+    /// Whether writes are stopped.
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
     /// Refuses a write when there is no room.
     pub(super) fn check(&self) -> Result<()> {
         if self.full.load(Ordering::Relaxed) { Err(self.error()) } else { Ok(()) }
@@ -140,6 +171,17 @@ impl DiskSpace {
 }
 
 impl Core {
+    /// What it holds in memory; of a step that runs at this moment, as it was counted last.
+    fn memory_use(&self) -> MemoryUse {
+        let amounts = self.account.amounts();
+        MemoryUse {
+            cache: self.cache.bytes(),
+            memtables: amounts.active + amounts.sealed,
+            working: self.counters.flush_memory.load(Ordering::Relaxed)
+                + self.counters.compaction_memory.load(Ordering::Relaxed),
+        }
+    }
+
     pub(super) fn statistics(&self) -> Statistics {
         let view = self.view.load();
         let (wal_bytes, segments, segment_bytes) = {
@@ -148,6 +190,7 @@ impl Core {
             let bytes = sealed.iter().map(|segment| segment.bytes).sum();
             (appender.log.bytes_written(), sealed.len() as u64, bytes)
         };
+        let memory = self.memory_use();
         let memtables = view.sealed.iter().map(|sealed| sealed.memtable.bytes()).sum::<usize>();
         let (cache_hits, cache_misses) = self.cache.hits_and_misses();
         let mut tables = Vec::new();
@@ -173,6 +216,9 @@ impl Core {
             flushed_bytes: of(&self.counters.flushed_bytes),
             compacted_bytes: of(&self.counters.compacted_bytes),
             memtable_bytes: (memtables + view.active.bytes()) as u64,
+            memory,
+            stalls: of(&self.pressure.stalls),
+            stalled_ms: of(&self.pressure.stalled_ms),
             table_bytes,
             history_bytes,
             history_age_ms,
