@@ -22,6 +22,7 @@ use crate::fs::DirLock;
 use crate::history::Rules;
 use crate::lineage::Lineage;
 use crate::manifest::Manifest;
+use crate::memtable::Memtable;
 use crate::times::Times;
 use crate::versionstamp::{epoch_of, version_of};
 use crate::view::{Marks, View};
@@ -83,6 +84,8 @@ struct Core {
 #[derive(Debug)]
 struct Appender {
     log: wal::Log,
+    /// The memtable of the view that takes writes.
+    memtable: Arc<Memtable>,
     applied: Applied,
     marks: Marks,
     lineage: Lineage,

@@ -28,12 +28,12 @@ impl Core {
     pub(super) fn flush_all(&self) -> Result<Applied> {
         self.running()?;
         {
-            let appender = self.appender.lock();
+            let mut appender = self.appender.lock();
             let flushed = self.manifest.lock().state().flushed;
             let view = self.view.load();
             let end = view.sealed.last().map_or(flushed, |sealed| sealed.end);
             if end != appender.applied {
-                self.seal_memtable(&appender);
+                self.seal_memtable(&mut appender);
             }
         }
         while self.flush_one()? {}

@@ -85,6 +85,7 @@ pub(super) fn open(
     remove_strays(&*env.fs, dir, manifest.state())?;
     let recovery = Recovery { created, records: replay.records, torn: found.torn };
     let Replay { active, sealed, applied, marks, times, erasures, .. } = replay;
+    let memtable = Arc::clone(&active);
     let rules = Rules::new(options.history());
     let view = View {
         active,
@@ -103,7 +104,7 @@ pub(super) fn open(
         cache,
         view: ArcSwap::from_pointee(view),
         view_change: Mutex::new(()),
-        appender: Mutex::new(Appender { log, applied, marks, lineage }),
+        appender: Mutex::new(Appender { log, memtable, applied, marks, lineage }),
         published: RwLock::new(applied),
         unpublished: Mutex::new(VecDeque::new()),
         times: RwLock::new(times),

@@ -34,7 +34,7 @@ impl Core {
 
     /// Seals the memtable when the log that holds it has come to many segments.
     fn shorten_log(&self) {
-        let appender = self.appender.lock();
+        let mut appender = self.appender.lock();
         let view = self.view.load();
         let in_tables = view
             .sealed
@@ -42,7 +42,7 @@ impl Core {
             .map_or_else(|| self.manifest.lock().state().flushed.version, |sealed| sealed.end.version);
         let replayed = appender.log.sealed().iter().filter(|segment| segment.last > in_tables).count();
         if replayed > REPLAYED_SEGMENTS_MAX {
-            self.seal_memtable(&appender);
+            self.seal_memtable(&mut appender);
         }
     }
 

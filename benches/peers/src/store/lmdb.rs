@@ -6,14 +6,15 @@ use super::{Durability, Order, Store, read};
 use crate::keys::Key;
 use anyhow::Result;
 use heed::types::Bytes;
-use heed::{Database, Env, EnvFlags, EnvOpenOptions, WithoutTls};
+use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, WithoutTls};
+use std::ops::Bound;
 use std::path::Path;
 
 const MAP_BYTES: usize = 64 << 30;
 
 pub struct Lmdb {
     env: Env<WithoutTls>,
-    database: Database<Bytes, Bytes>,
+    database: Database<'static, Bytes, Bytes>,
 }
 
 impl Lmdb {
@@ -26,9 +27,10 @@ impl Lmdb {
         }
         // SAFETY: the directory is fresh and this process's own, so the map has no other writer.
         let env = unsafe { options.open(dir)? };
-        let mut transaction = env.write_txn()?;
-        let database = env.create_database(&mut transaction, None)?;
-        transaction.commit()?;
+        let created = env.create_databases_and_commit(env.write_txn()?, |opener, transaction| {
+            opener.create_database(transaction, None).map(CommitOrAbort::<_, ()>::Commit)
+        })?;
+        let database = created.unwrap_commit();
         Ok(Self { env, database })
     }
 }
@@ -57,11 +59,14 @@ impl Store for Lmdb {
         };
         match order {
             Order::Rising => {
-                self.database.range(&transaction, &(&start[..]..))?.take(count).try_for_each(&mut take)?;
+                self.database
+                    .range(&transaction, &(Bound::Included(&start[..]), Bound::Unbounded))?
+                    .take(count)
+                    .try_for_each(&mut take)?;
             }
             Order::Falling => {
                 self.database
-                    .rev_range(&transaction, &(..=&start[..]))?
+                    .rev_range(&transaction, &(Bound::Unbounded, Bound::Included(&start[..])))?
                     .take(count)
                     .try_for_each(&mut take)?;
             }

@@ -3,7 +3,7 @@
 use super::{CACHE_BYTES, Order, Store, read};
 use crate::keys::Key;
 use anyhow::Result;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase, TableDefinition};
 use std::path::Path;
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("bench");

@@ -47,7 +47,7 @@ impl Store for Rocks {
                 for (key, value) in writes {
                     batch.put(key, value);
                 }
-                self.db.write_opt(&batch, &self.write_options())?;
+                self.db.write_opt(batch, &self.write_options())?;
             }
         }
         Ok(())
