@@ -23,6 +23,7 @@ use crate::history::Rules;
 use crate::lineage::Lineage;
 use crate::manifest::Manifest;
 use crate::memtable::Memtable;
+use crate::record::check_batch;
 use crate::times::Times;
 use crate::versionstamp::{epoch_of, version_of};
 use crate::view::{Marks, View};
@@ -168,8 +169,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfOrder`] when it does not follow the record before; [`Error::DiskFull`];
-    /// [`Error::ErasuresFull`]: all change nothing.
+    /// [`Error::OutOfOrder`] when it does not follow the record before; [`Error::Record`] and [`Error::RecordLen`] when the
+    /// log cannot hold it; [`Error::DiskFull`]; [`Error::ErasuresFull`]: they change nothing.
     /// [`Error::Stopped`] after an earlier failure; [`Error::Io`], which stops the engine.
     pub fn append(&self, record: &Record) -> Result<()> {
         self.core.append(record)
@@ -194,9 +195,11 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Error::DiskFull`] or [`Error::ErasuresFull`], which change nothing; [`Error::Stopped`] when the engine stopped before or during
-    /// it: whether the batch is durable shows when the engine is opened again.
+    /// [`Error::EmptyBatch`], [`Error::RecordLen`], [`Error::DiskFull`] and [`Error::ErasuresFull`], which change nothing, and
+    /// all but a full disk fail no other batch; [`Error::Stopped`] when the engine stopped before or during it: whether the
+    /// batch is durable shows when the engine is opened again.
     pub fn commit(&self, batch: WriteBatch) -> Result<Versionstamp> {
+        check_batch(&batch)?;
         let commit = |batch| self.core.commits.commit(batch, |batches| self.core.commit_group(batches));
         self.core.with_room_for(batch, commit)
     }
@@ -208,9 +211,10 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// As [`append`](Self::append).
+    /// As [`commit`](Self::commit).
     pub fn commit_unsynced(&self, batch: WriteBatch) -> Result<Versionstamp> {
-        let version = self.core.commit_unsynced(batch)?;
+        check_batch(&batch)?;
+        let version = self.core.with_room_for(batch, |batch| self.core.commit_unsynced(batch))?;
         Ok(Versionstamp::new(version, 0))
     }
 

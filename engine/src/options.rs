@@ -41,6 +41,9 @@ pub struct Options {
     pub disk_reserve_bytes: Option<u64>,
 }
 
+/// The longest history, in milliseconds, inclusive: 100 years.
+const HISTORY_MS_MAX: u64 = 100 * 366 * 86_400_000;
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -83,6 +86,14 @@ impl Options {
         range((1 << 10..=1 << 30).contains(&self.table_bytes), "table_bytes", "1 KiB to 1 GiB")?;
         range((1..=64).contains(&self.level0_tables_max), "level0_tables_max", "1 to 64")?;
         range((1 << 10..=1 << 40).contains(&self.level1_bytes), "level1_bytes", "1 KiB to 1 TiB")?;
-        range((1 << 12..=1 << 30).contains(&self.segment_bytes_max), "segment_bytes_max", "4 KiB to 1 GiB")
+        range((1 << 12..=1 << 30).contains(&self.segment_bytes_max), "segment_bytes_max", "4 KiB to 1 GiB")?;
+        range(self.block_cache_bytes <= 1 << 40, "block_cache_bytes", "0 to 1 TiB")?;
+        range((1..=86_400_000).contains(&self.segment_age_ms_max), "segment_age_ms_max", "1 ms to 24 h")?;
+        range(self.history_ms <= HISTORY_MS_MAX, "history_ms", "0 to 100 years")?;
+        range(
+            self.disk_reserve_bytes.is_none_or(|bytes| bytes <= 1 << 60),
+            "disk_reserve_bytes",
+            "0 to 1 EiB",
+        )
     }
 }

@@ -86,13 +86,18 @@ impl Snapshot {
         Ok(found.filter(|(_, version)| !version.is_absent_at(self.time_ms)).map(|(stamp, _)| stamp))
     }
 
-    /// The entries with `start <= key < end`, in the direction asked; none when `start >= end`.
+    /// The entries with `start <= key < end`, in the direction asked; none when `start` is `end`.
+    ///
+    /// Nothing is read before the first entry is asked for.
     ///
     /// # Errors
     ///
-    /// [`Error::BelowHorizon`] when the horizon of any key in the range, held or not, is above the snapshot; when
-    /// the disk fails or a table is damaged.
+    /// [`Error::Range`] when `start` is after `end`; [`Error::BelowHorizon`] when the horizon of any key in the range,
+    /// held or not, is above the snapshot; when the disk fails or a table is damaged.
     pub fn range(&self, start: &[u8], end: &[u8], direction: Direction) -> Result<Range> {
+        if start > end {
+            return Err(Error::Range);
+        }
         let range = KeyRange::new(start, end);
         if !range.is_empty() {
             self.refuse_below(|horizons| horizons.highest_in(&range))?;

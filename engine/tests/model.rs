@@ -3,7 +3,7 @@
 
 use crate::support::{Model, Row, check, check_key, rows, small};
 use engine::env::sim;
-use engine::{Direction, Engine, Error, History, Options, Versionstamp, WriteBatch};
+use engine::{Direction, Engine, Error, History, Options, Snapshot, Versionstamp, WriteBatch};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,6 +21,8 @@ enum Step {
     /// Windows in milliseconds, by prefix.
     Histories(BTreeMap<Vec<u8>, u64>),
     Check,
+    /// A reader comes, at one of the stamps that can be read, and stays.
+    Hold(prop::sample::Index),
 }
 
 #[derive(Debug, Clone)]
@@ -64,13 +66,14 @@ fn write() -> impl Strategy<Value = Write> {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        12 => prop::collection::vec(write(), 0..5).prop_map(Step::Commit),
+        12 => prop::collection::vec(write(), 1..5).prop_map(Step::Commit),
         2 => Just(Step::Flush),
         3 => Just(Step::Compact),
         1 => Just(Step::Seal),
         1 => any::<bool>().prop_map(|closed| Step::Reopen { closed }),
         3 => (0u64..1_500).prop_map(Step::Advance),
         1 => Just(Step::Check),
+        2 => any::<prop::sample::Index>().prop_map(Step::Hold),
     ]
 }
 
@@ -155,8 +158,7 @@ fn check_everywhere(
             return Err(format!("{stamp} was at {time_ms}, read at {}", snapshot.time_ms()).into());
         }
         let last_commit = engine.published().stamp == *stamp;
-        if whole && !matches!(snapshot.all(Direction::Forward).next(), Some(Err(Error::BelowHorizon { .. })))
-        {
+        if whole && reads_all(&snapshot) {
             check(&snapshot, model)?;
             continue;
         }
@@ -181,6 +183,10 @@ fn check_ranges(engine: &Engine, model: &Model) -> Result<(), Box<dyn std::error
     bounds.extend(model.keys().into_iter().map(|key| [key, vec![0]].concat()));
     for start in bounds.iter().step_by(3) {
         for end in bounds.iter().step_by(2) {
+            if start > end {
+                assert!(matches!(snapshot.range(start, end, Direction::Forward), Err(engine::Error::Range)));
+                continue;
+            }
             let expected: Vec<_> =
                 all.iter().filter(|row| *start <= row.0 && row.0 < *end).map(|row| row.0.clone()).collect();
             for direction in [Direction::Forward, Direction::Reverse] {
@@ -198,6 +204,17 @@ fn check_ranges(engine: &Engine, model: &Model) -> Result<(), Box<dyn std::error
     Ok(())
 }
 
+fn hold(engine: &Engine, model: &Model, which: &prop::sample::Index) -> engine::Result<Option<Snapshot>> {
+    let snapshots = model.commits.iter().filter_map(|(stamp, _)| engine.snapshot_at(*stamp).ok());
+    let mut readable: Vec<_> = snapshots.filter(reads_all).collect();
+    Ok((!readable.is_empty()).then(|| readable.swap_remove(which.index(readable.len()))))
+}
+
+/// Whether no key's horizon is above a snapshot.
+fn reads_all(snapshot: &Snapshot) -> bool {
+    !matches!(snapshot.all(Direction::Forward).next(), Some(Err(Error::BelowHorizon { .. })))
+}
+
 fn run(steps: &[Step], options: Options) -> Result<(), Box<dyn std::error::Error>> {
     let (env, _disk, clock) = sim::env(1);
     let open = || Engine::open(env.clone(), Path::new("/data"), options.clone()).map(|(engine, _)| engine);
@@ -205,6 +222,7 @@ fn run(steps: &[Step], options: Options) -> Result<(), Box<dyn std::error::Error
     let mut model = Model::default();
     let mut promised =
         Promised { default_ms: options.history_ms, told: Vec::new(), reached: BTreeMap::new() };
+    let mut held = Vec::new();
     for step in steps {
         match step {
             Step::Commit(writes) => {
@@ -231,10 +249,12 @@ fn run(steps: &[Step], options: Options) -> Result<(), Box<dyn std::error::Error
                 engine.set_histories(windows.iter().map(rule).collect())?;
             }
             Step::Check => check_everywhere(&engine, &model, &mut promised)?,
+            Step::Hold(which) => held.extend(hold(&engine, &model, which)?),
         }
         engine.maintain()?;
     }
     check_everywhere(&engine, &model, &mut promised)?;
+    held.iter().try_for_each(|snapshot| check(snapshot, &model))?;
     check_ranges(&engine, &model)?;
     Ok(engine.verify()?)
 }

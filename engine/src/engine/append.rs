@@ -21,8 +21,10 @@ use std::sync::atomic::Ordering;
 impl Core {
     pub(super) fn append(&self, record: &Record) -> Result<()> {
         self.running()?;
+        record.check()?;
         self.make_room()?;
         let mut appender = self.appender.lock();
+        hash_follows(&appender.applied, record)?;
         self.append_locked(&mut appender, record, self.env.clock.now_ms())?;
         self.unpublished.lock().push_back(appender.applied);
         self.seal_what_is_full(&mut appender)
@@ -39,16 +41,16 @@ impl Core {
             _ => self.stop_on(Error::io("append to the log in", &self.dir)(error)),
         })?;
         insert(&appender.memtable, record);
+        // One point per change of the clock: most records find the one before's.
+        if appender.applied.version == 0 || appender.applied.time_ms != record.time_ms {
+            self.times.write().push(Point { version: record.version, time_ms: record.time_ms });
+        }
         if !erasures.is_empty() {
             self.change_view(|view| {
                 let mut all = Erasures::clone(&view.erasures);
                 all.extend(erasures);
                 view.erasures = Arc::new(all);
             });
-        }
-        // One point per change of the clock: most records find the one before's.
-        if appender.applied.version == 0 || appender.applied.time_ms != record.time_ms {
-            self.times.write().push(Point { version: record.version, time_ms: record.time_ms });
         }
         appender.applied = appender.applied.after(record);
         for mark in &record.marks {
@@ -229,7 +231,15 @@ fn follows(applied: &Applied, record: &Record) -> Result<()> {
     if record.time_ms < applied.time_ms {
         return refuse("its clock falls");
     }
-    debug_assert_eq!(record.hash, record.hash_after(applied.hash), "the content hash follows");
+    Ok(())
+}
+
+/// A log whose content hash did not follow could not be opened again.
+fn hash_follows(applied: &Applied, record: &Record) -> Result<()> {
+    if record.version > applied.version && record.hash != record.hash_after(applied.hash) {
+        let reason = "its content hash does not follow from its commits";
+        return Err(Error::OutOfOrder { version: record.version, applied: applied.version, reason });
+    }
     Ok(())
 }
 

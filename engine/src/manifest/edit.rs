@@ -245,6 +245,106 @@ fn decode_times(body: &mut Decoder<'_>) -> Result<Vec<Point>, Malformed> {
 mod tests {
     use super::*;
     use crate::testing::TestResult;
+    use bytes::Bytes;
+
+    fn table() -> table::Meta {
+        table::Meta {
+            digest: table::TableDigest([0xab; 32]),
+            bytes: 0x0102,
+            entries: 3,
+            first_key: Bytes::from_static(b"a"),
+            last_key: Bytes::from_static(b"bc"),
+            first_stamp: Versionstamp::new(4, 5),
+            last_stamp: Versionstamp::new(6, 7),
+        }
+    }
+
+    /// One edit of each kind, in the order of the tags, with its bytes.
+    fn each() -> Vec<(Edit, Vec<u8>)> {
+        let parent = Some((LineageId([3; 16]), Versionstamp::new(4, 5)));
+        let applied = Applied {
+            version: 1,
+            term: 2,
+            time_ms: 3,
+            hash: ContentHash::from_bytes([4; 32]),
+            stamp: Versionstamp::new(1, 6),
+        };
+        let stamp = |version: u8, order: u8| [0, 0, 0, 0, 0, 0, 0, version, 0, order];
+        let mut meta = Vec::new();
+        table().encode(&mut meta);
+        let point = |version, time_ms| Point { version, time_ms };
+        let number = |n: u8| [n, 0, 0, 0, 0, 0, 0, 0];
+        vec![
+            (
+                Edit::Lineage(Lineage { id: LineageId([1; 16]), epoch: 2, parent: None }),
+                [&[1, 21][..], &[1; 16], &[2, 0, 0, 0, 0]].concat(),
+            ),
+            (
+                Edit::Lineage(Lineage { id: LineageId([1; 16]), epoch: 2, parent }),
+                [&[1, 47][..], &[1; 16], &[2, 0, 0, 0, 1], &[3; 16], &stamp(4, 5)].concat(),
+            ),
+            (Edit::AddTable { level: 6, meta: table() }, [&[2, 76, 6][..], &meta].concat()),
+            (Edit::RemoveTable { digest: table::TableDigest([9; 32]) }, [&[3, 32][..], &[9; 32]].concat()),
+            (
+                Edit::Flushed(applied),
+                [&[4, 66][..], &number(1), &number(2), &number(3), &[4; 32], &stamp(1, 6)].concat(),
+            ),
+            (
+                Edit::Mark(Mark { name: b"n".to_vec(), value: b"vv".to_vec() }),
+                b"\x05\x06\x01n\x02\0vv".to_vec(),
+            ),
+            (
+                Edit::Times(vec![point(300, 7), point(301, 200)]),
+                b"\x06\x07\x02\xac\x02\x07\x01\xc1\x01".to_vec(),
+            ),
+            (
+                Edit::Horizon {
+                    prefix: Bytes::new(),
+                    horizon: Horizon { stamp: Versionstamp::new(1, 2), time_ms: 3 },
+                },
+                [&[7, 20][..], &stamp(1, 2), &number(3), &[0, 0]].concat(),
+            ),
+            (Edit::Boot { first_segment: 5 }, [&[8, 8][..], &number(5)].concat()),
+        ]
+    }
+
+    #[test]
+    fn the_format_is_frozen() {
+        for (edit, expected) in each() {
+            let mut bytes = Vec::new();
+            encode(std::slice::from_ref(&edit), &mut bytes);
+            assert_eq!(bytes, expected, "{edit:?}");
+            assert_eq!(decode(&bytes), Ok(vec![edit]));
+        }
+    }
+
+    #[test]
+    fn a_group_survives_its_bytes_and_every_cut_of_an_edit_is_refused() {
+        let (edits, bytes): (Vec<_>, Vec<_>) = each().into_iter().unzip();
+        let mut group = Vec::new();
+        encode(&edits, &mut group);
+        assert_eq!(group, bytes.concat());
+        assert_eq!(decode(&group), Ok(edits));
+        for bytes in bytes {
+            for cut in 1..bytes.len() {
+                assert!(decode(&bytes[..cut]).is_err(), "{bytes:?} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_no_engine_writes_is_refused() {
+        let cases: [(&[u8], &str); 5] = [
+            (b"\x00\x00", "a tag that is known"),
+            (b"\xff\x00", "a tag that is known"),
+            (b"\x08\x09\0\0\0\0\0\0\0\0\0", "a body that ends with its edit"),
+            (b"\x06\x05\x02\x01\x07\x00\x01", "versions that rise"),
+            (b"\x06\x03\x01\x00\x07", "a first version above 0"),
+        ];
+        for (bytes, wanted) in cases {
+            assert!(decode(bytes).is_err(), "wanted {wanted}");
+        }
+    }
 
     #[test]
     fn the_format_of_horizons_and_erasures_is_frozen() -> TestResult {

@@ -178,8 +178,8 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// [`Error::Damaged`], or what the disk says.
-    pub(crate) fn verify(&self) -> Result<()> {
+    /// [`Error::Damaged`], with the offset of the block where that can be told, or what the disk says.
+    pub(crate) fn verify(self: &Arc<Self>) -> Result<()> {
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; VERIFY_BYTES];
         let mut offset = 0;
@@ -194,6 +194,8 @@ impl Reader {
         if *hasher.finalize().as_bytes() == self.meta.digest.0 {
             return Ok(());
         }
+        let mut blocks = self.source(KeyRange::all(), Direction::Forward, Caching::Pass);
+        while blocks.next()?.is_some() {}
         let expected = format!("bytes whose BLAKE3 digest is {}", self.meta.digest);
         Err(Error::Damaged { path: self.path.clone(), offset: 0, expected })
     }
