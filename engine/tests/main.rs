@@ -3,12 +3,14 @@
 mod bad_input;
 mod churn;
 mod crash;
+mod erasure;
 mod flips;
 mod history;
 mod model;
 mod open;
 mod readers;
 mod release;
+mod retention;
 mod support;
 
 /// Tests fail with whatever went wrong.
