@@ -69,8 +69,14 @@ impl Core {
         if appender.memtable.bytes() as u64 >= self.memtable_bytes_max() {
             self.seal_memtable(appender);
         }
-        if appender.log.active_bytes() >= self.options.segment_bytes_max {
-            self.seal_segment_locked(appender)?;
+        let segment_bytes = appender.log.active_bytes();
+        // While the segment before is being sealed, this one may grow: nobody waits for the disk here.
+        let full = match appender.log.ending() {
+            Some(_) => self.options.segment_bytes_max.saturating_mul(2),
+            None => self.options.segment_bytes_max,
+        };
+        if segment_bytes >= full {
+            self.begin_segment(appender)?;
         }
         Ok(())
     }
@@ -118,32 +124,59 @@ impl Core {
 
     pub(super) fn seal_segment(&self) -> Result<()> {
         self.running()?;
-        let mut appender = self.appender.lock();
-        if appender.log.active_holds_records() { self.seal_segment_locked(&mut appender) } else { Ok(()) }
+        {
+            let mut appender = self.appender.lock();
+            if appender.log.active_holds_records() {
+                self.begin_segment(&mut appender)?;
+            }
+        }
+        self.seal_ending()
     }
 
-    fn seal_segment_locked(&self, appender: &mut Appender) -> Result<()> {
+    /// Goes on to the next segment of the log.
+    fn begin_segment(&self, appender: &mut Appender) -> Result<()> {
         let sealing = Sealing { lineage: appender.lineage.id, salt: salt(&self.env) };
-        match appender.log.seal(sealing) {
+        match appender.log.begin_next(sealing) {
             Err(error) if error.is_disk_full() => {
                 // Nothing was sealed; the active segment goes on until there is room.
                 let error = self.disk.full();
                 tracing::warn!(error = &error as &dyn std::error::Error, "no room for another log segment");
                 Ok(())
             }
-            sealed => sealed.map_err(|error| self.stop_on(error)),
+            begun => {
+                self.budget.work.happened();
+                begun.map_err(|error| self.stop_on(error))
+            }
         }
     }
 
-    /// Seals the active segment when its first commit has waited long enough.
+    /// Seals the segment that takes no more records, durably, if there is one; appends go on meanwhile.
+    pub(super) fn seal_ending(&self) -> Result<()> {
+        let ending = self.appender.lock().log.ending();
+        match ending {
+            Some(ending) => {
+                ending.finish().map_err(|error| self.stop_on(error))?;
+                self.appender.lock().log.note_sealed();
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Goes on to the next segment when the first commit of the active one has waited long enough.
     pub(super) fn seal_by_age(&self) -> Result<()> {
-        let mut appender = self.appender.lock();
-        let now_ms = self.env.clock.now_ms();
-        let due = appender.log.first_commit_ms().is_some_and(|first| {
-            // A clock that was set back must not put sealing off.
-            now_ms < first || now_ms - first >= self.options.segment_age_ms_max
-        });
-        if due { self.seal_segment_locked(&mut appender) } else { Ok(()) }
+        {
+            let mut appender = self.appender.lock();
+            let now_ms = self.env.clock.now_ms();
+            let due = appender.log.first_commit_ms().is_some_and(|first| {
+                // A clock that was set back must not put sealing off.
+                now_ms < first || now_ms - first >= self.options.segment_age_ms_max
+            });
+            if due {
+                self.begin_segment(&mut appender)?;
+            }
+        }
+        self.seal_ending()
     }
 
     pub(super) fn sync(&self) -> Result<u64> {
@@ -152,7 +185,10 @@ impl Core {
             let appender = self.appender.lock();
             (appender.log.sync_handle(), appender.applied.version)
         };
-        handle.sync().map_err(|error| self.stop_on(Error::io("sync the log in", &self.dir)(error)))?;
+        handle.sync().map_err(|error| self.stop_on(error))?;
+        if handle.seals() {
+            self.appender.lock().log.note_sealed();
+        }
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(version)
     }
@@ -210,7 +246,8 @@ impl Core {
         let lineage = Lineage { id, epoch: parent.epoch + 1, parent: Some((parent.id, stamp)) };
         self.manifest.lock().commit(vec![Edit::Lineage(lineage)]).map_err(|error| self.stop_on(error))?;
         appender.lineage = lineage;
-        self.seal_segment_locked(&mut appender)?;
+        self.begin_segment(&mut appender)?;
+        appender.log.finish_ending().map_err(|error| self.stop_on(error))?;
         Ok(lineage)
     }
 

@@ -61,11 +61,12 @@ impl Pressure {
 
     /// What writes are like.
     pub(super) fn pace(&self, now_ms: u64) -> Pace {
-        let last_ms = self.last_write_ms.load(Ordering::Relaxed);
-        Pace {
-            quiet: now_ms.saturating_sub(last_ms) >= QUIET_MS,
-            replacing: self.replacing.load(Ordering::Relaxed),
-        }
+        Pace { quiet: self.is_quiet(now_ms), replacing: self.replacing.load(Ordering::Relaxed) }
+    }
+
+    /// Whether nobody has written for a while.
+    pub(super) fn is_quiet(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.last_write_ms.load(Ordering::Relaxed)) >= QUIET_MS
     }
 
     /// A record was appended.

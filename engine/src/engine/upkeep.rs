@@ -1,6 +1,7 @@
 //! What keeps an engine in order between writes: sealing, flushing, and removing what is not needed.
 
 use super::Core;
+use super::append::salt;
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -21,10 +22,26 @@ impl Core {
         self.running()?;
         self.disk.refresh(&*self.env.fs, &self.dir).map_err(|error| self.stop_on(error))?;
         self.seal_by_age()?;
+        self.make_segment_ahead()?;
         self.shorten_log();
         let flushed = if self.may_flush() { self.unless_full(self.flush_step())? } else { Progress::Idle };
         self.remove_segments()?;
         Ok(flushed)
+    }
+
+    /// Makes the next segment of the log before it is needed; in quiet times gives back what is reserved in vain.
+    fn make_segment_ahead(&self) -> Result<()> {
+        let slot = self.appender.lock().log.slot();
+        match slot.fill(|| salt(&self.env)) {
+            Err(error) if error.is_disk_full() => {
+                tracing::debug!("no room for the next log segment: it is made when it is needed");
+            }
+            made => drop(made.map_err(|error| self.stop_on(error))?),
+        }
+        if self.pressure.is_quiet(self.env.clock.now_ms()) {
+            self.appender.lock().log.trim().map_err(|error| self.stop_on(error))?;
+        }
+        Ok(())
     }
 
     /// Seals the memtable when the log that holds it has come to many segments.
