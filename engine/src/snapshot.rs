@@ -50,6 +50,7 @@ impl Snapshot {
     ///
     /// When the disk fails or a table is damaged.
     pub fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        self.view.reads.get();
         let Some((stamp, version)) = self.view.get(key, self.at)? else {
             return Ok(None);
         };
@@ -63,6 +64,7 @@ impl Snapshot {
     ///
     /// When the disk fails or a table is damaged.
     pub fn newest_stamp(&self, key: &[u8]) -> Result<Option<Versionstamp>> {
+        self.view.reads.get();
         let found = self.view.get(key, self.at)?;
         Ok(found.filter(|(_, version)| !version.is_absent_at(self.time_ms)).map(|(stamp, _)| stamp))
     }
@@ -89,6 +91,7 @@ impl Snapshot {
     }
 
     fn scan(&self, range: &KeyRange, direction: Direction) -> Range {
+        self.view.reads.range();
         let view = Arc::clone(&self.view);
         let visible = Visible::new(self.view.source(range, direction), direction, self.at, self.time_ms)
             .with_lookup(Box::new(move |key, at| view.get(key, at)));

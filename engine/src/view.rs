@@ -5,6 +5,7 @@
 
 use crate::Applied;
 use crate::compaction::Horizon;
+use crate::counters::Reads;
 use crate::entry::{Direction, Version};
 use crate::levels::Levels;
 use crate::memtable::Memtable;
@@ -32,6 +33,8 @@ pub(crate) struct View {
     pub(crate) sealed: Vec<Arc<SealedMemtable>>,
     pub(crate) levels: Arc<Levels>,
     pub(crate) horizon: Horizon,
+    /// What readers of all views of the engine count.
+    pub(crate) reads: Arc<Reads>,
 }
 
 impl View {

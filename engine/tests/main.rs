@@ -3,6 +3,7 @@
 mod bad_input;
 mod churn;
 mod crash;
+mod examples;
 mod flips;
 mod history;
 mod model;

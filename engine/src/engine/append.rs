@@ -107,7 +107,9 @@ impl Core {
             let appender = self.appender.lock();
             (appender.log.sync_handle(), appender.applied.version)
         };
+        let start_ns = self.env.clock.elapsed_ns();
         handle.sync().map_err(|error| self.stop_on(Error::io("sync the log in", &self.dir)(error)))?;
+        self.counters.sync_times.took(self.env.clock.elapsed_ns().saturating_sub(start_ns));
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(version)
     }
