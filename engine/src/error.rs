@@ -1,6 +1,7 @@
 //! What can go wrong in the engine, sorted by what the caller does next.
 
 use crate::codec::Malformed;
+use crate::erasure::{ERASURES_MAX, PREFIX_BYTES_MAX};
 use crate::{OpError, Versionstamp};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -97,6 +98,14 @@ pub enum Error {
     /// A range starts after its end. Swap them; a range whose start is its end is empty.
     #[error("a range starts after its end")]
     Range,
+    /// Too many deletions of prefixes wait for the horizon to pass them. Delete fewer prefixes, or shorten the history.
+    #[error(
+        "{waiting} deleted prefixes are not forgotten yet: at most {ERASURES_MAX} can be, of {PREFIX_BYTES_MAX} bytes together"
+    )]
+    ErasuresFull {
+        /// How many wait.
+        waiting: usize,
+    },
     /// A record does not follow the one before it. This is a bug of the caller.
     #[error("record {version} does not follow record {applied}: {reason}")]
     OutOfOrder {
@@ -152,6 +161,7 @@ impl Error {
                 | Error::Record { .. }
                 | Error::OutOfOrder { .. }
                 | Error::NotADataDirectory { .. }
+                | Error::ErasuresFull { .. }
         );
         refused || self.is_disk_full()
     }

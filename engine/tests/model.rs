@@ -26,6 +26,7 @@ enum Step {
 enum Write {
     Put { key: Vec<u8>, value: Vec<u8>, expires_in_ms: Option<u64> },
     Delete { key: Vec<u8> },
+    DeletePrefix { prefix: Vec<u8> },
 }
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
@@ -38,6 +39,15 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Of a key, of several, of all, or of none.
+fn prefix() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        2 => key(),
+        2 => (0u8..7).prop_map(|n| vec![n]),
+        1 => prop_oneof![Just(Vec::new()), Just(vec![0xff])],
+    ]
+}
+
 fn write() -> impl Strategy<Value = Write> {
     let value = prop_oneof![
         4 => prop::collection::vec(any::<u8>(), 0..40),
@@ -47,6 +57,7 @@ fn write() -> impl Strategy<Value = Write> {
         5 => (key(), value, prop::option::weighted(0.2, 0u64..4_000))
             .prop_map(|(key, value, expires_in_ms)| Write::Put { key, value, expires_in_ms }),
         2 => key().prop_map(|key| Write::Delete { key }),
+        1 => prefix().prop_map(|prefix| Write::DeletePrefix { prefix }),
     ]
 }
 
@@ -71,6 +82,7 @@ fn batch_of(writes: &[Write], now_ms: u64) -> engine::Result<WriteBatch> {
                 batch.put(key, value, expires_in_ms.map(|in_ms| now_ms + in_ms))?;
             }
             Write::Delete { key } => batch.delete(key)?,
+            Write::DeletePrefix { prefix } => batch.delete_prefix(prefix)?,
         }
     }
     Ok(batch)

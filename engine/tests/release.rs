@@ -86,6 +86,7 @@ fn write_content(out: &mut String, stamp: Versionstamp, time_ms: u64, batch: &Wr
                 writeln!(out, "put {} {} {at}", hex(key), hex(value))?;
             }
             Op::Delete { key } => writeln!(out, "delete {}", hex(key))?,
+            Op::DeletePrefix { prefix } => writeln!(out, "delete-prefix {}", hex(prefix))?,
         }
     }
     Ok(())
@@ -109,6 +110,7 @@ fn read_content(text: &str) -> Result<Model> {
         match words[..] {
             ["put", key, value] => batch.put(&unhex(key)?, &unhex(value)?, None)?,
             ["put", key, value, at] => batch.put(&unhex(key)?, &unhex(value)?, Some(at.parse()?))?,
+            ["delete-prefix", prefix] => batch.delete_prefix(&unhex(prefix)?)?,
             ["delete", key] => batch.delete(&unhex(key)?)?,
             _ => return Err(format!("{line}: not understood").into()),
         }

@@ -3,6 +3,7 @@
 use super::{Appender, Core};
 use crate::Applied;
 use crate::entry::Version;
+use crate::erasure::{self, Erasure, Erasures};
 use crate::lineage::Lineage;
 use crate::manifest::edit::Edit;
 use crate::manifest::set_mark;
@@ -32,6 +33,8 @@ impl Core {
     fn append_locked(&self, appender: &mut Appender, record: &Record, now_ms: u64) -> Result<()> {
         self.running()?;
         follows(&appender.applied, record)?;
+        let erasures: Vec<Erasure> = erasure::of_record(record).collect();
+        self.room_for(&erasures)?;
         self.disk.check()?;
         appender.log.append(record, now_ms).map_err(|error| match error.kind() {
             io::ErrorKind::StorageFull => self.disk.full(),
@@ -41,6 +44,13 @@ impl Core {
         // One point per change of the clock: most records find the one before's.
         if appender.applied.version == 0 || appender.applied.time_ms != record.time_ms {
             self.times.write().push(Point { version: record.version, time_ms: record.time_ms });
+        }
+        if !erasures.is_empty() {
+            self.change_view(|view| {
+                let mut all = Erasures::clone(&view.erasures);
+                all.extend(erasures);
+                view.erasures = Arc::new(all);
+            });
         }
         appender.applied = appender.applied.after(record);
         for mark in &record.marks {
@@ -58,6 +68,15 @@ impl Core {
             self.seal_segment_locked(appender)?;
         }
         Ok(())
+    }
+
+    fn room_for(&self, erasures: &[Erasure]) -> Result<()> {
+        let bytes = erasures.iter().map(|erasure| erasure.prefix.len()).sum();
+        let view = self.view.load();
+        if erasures.is_empty() || view.erasures.has_room(erasures.len(), bytes) {
+            return Ok(());
+        }
+        Err(Error::ErasuresFull { waiting: view.erasures.len() })
     }
 
     /// Starts a new memtable, so that the full one can be flushed.
@@ -240,6 +259,8 @@ fn insert_batch(memtable: &Memtable, stamp: Versionstamp, batch: &WriteBatch) {
                 memtable.insert(key, stamp, Version::Put { value, expire_at_ms });
             }
             Op::Delete { key } => memtable.insert(key, stamp, Version::Delete),
+            // Erasures stand beside the memtables.
+            Op::DeletePrefix { .. } => {}
         }
     }
 }

@@ -4,7 +4,9 @@ use super::{Appender, Core, append};
 use crate::Applied;
 use crate::cache::Cache;
 use crate::commit::CommitQueue;
+use crate::erasure::{self, Erasures};
 use crate::fs::Fs;
+use crate::history::Rules;
 use crate::levels::Levels;
 use crate::lineage::{Lineage, LineageId};
 use crate::manifest::{self, Manifest, State, set_mark};
@@ -78,12 +80,22 @@ pub(super) fn open(
         options.segment_bytes_max,
     )?;
     let lineage = state.lineage;
-    let horizon = state.horizon;
+    let horizons = Arc::new(state.horizons.clone());
     let manifest = Manifest::create(fs, dir, State { first_segment: number, ..state }, append::salt(&env))?;
     remove_strays(&*env.fs, dir, manifest.state())?;
     let recovery = Recovery { created, records: replay.records, torn: found.torn };
-    let Replay { active, sealed, applied, marks, times, .. } = replay;
+    let Replay { active, sealed, applied, marks, times, erasures, .. } = replay;
     let memtable = Arc::clone(&active);
+    let rules = Rules::new(options.history());
+    let view = View {
+        active,
+        sealed,
+        levels: Arc::new(levels),
+        highest: horizons.highest(),
+        horizons,
+        erasures: Arc::new(erasures),
+        reads: Arc::default(),
+    };
     let disk = super::statistics::DiskSpace::new(options.disk_reserve_bytes);
     disk.refresh(&*env.fs, dir)?;
     let core = Core {
@@ -91,19 +103,15 @@ pub(super) fn open(
         dir: dir.to_path_buf(),
         options,
         cache,
-        view: ArcSwap::from_pointee(View {
-            active,
-            sealed,
-            levels: Arc::new(levels),
-            horizon,
-            reads: Arc::default(),
-        }),
+        view: ArcSwap::from_pointee(view),
         view_change: Mutex::new(()),
         appender: Mutex::new(Appender { log, memtable, applied, marks, lineage }),
         replaced_views: Mutex::new(VecDeque::new()),
         published: RwLock::new(applied),
         unpublished: Mutex::new(VecDeque::new()),
         times: RwLock::new(times),
+        rules: RwLock::new(rules),
+        erasing: Mutex::default(),
         manifest: Mutex::new(manifest),
         flush: Mutex::new(()),
         compaction: Mutex::new(()),
@@ -198,6 +206,7 @@ struct Replay {
     applied: Applied,
     marks: crate::view::Marks,
     times: crate::times::Times,
+    erasures: Erasures,
     records: u64,
     memtable_bytes_max: usize,
 }
@@ -210,6 +219,7 @@ impl Replay {
             applied: state.flushed,
             marks: state.marks.clone(),
             times: state.times.clone(),
+            erasures: state.erasures.clone(),
             records: 0,
             memtable_bytes_max,
         }
@@ -220,6 +230,7 @@ impl Replay {
             return Ok(());
         }
         append::insert(&self.active, &record);
+        self.erasures.extend(erasure::of_record(&record));
         self.applied = self.applied.after(&record);
         self.times.push(Point { version: record.version, time_ms: record.time_ms });
         self.records += 1;
