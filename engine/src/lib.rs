@@ -47,7 +47,8 @@
 //! |---|---|
 //! | [Durability](manual::durability) | what is durable, and when; commits without a sync; stamps of your own |
 //! | [Reading](manual::reading) | snapshots, stamps, ranges both ways, expiry |
-//! | [History](manual::history) | how far back one can read, and what it costs |
+//! | [History](manual::history) | how far back one can read, what it costs, other rules for some keys |
+//! | [Deleting](manual::deleting) | a key, and everything below a prefix |
 //! | [Copies](manual::copies) | checkpoints, child lineages, the stream of every commit |
 //! | [Errors](manual::errors) | what each error means, and what to do |
 //! | [Tuning](manual::tuning) | threads, options, statistics |

@@ -3,9 +3,10 @@
 //! 1. [`durability`]: what is durable, and when;
 //! 2. [`reading`]: snapshots, stamps, ranges, expiry;
 //! 3. [`history`]: how far back one can read, and what it costs;
-//! 4. [`copies`]: checkpoints, and the stream of every commit;
-//! 5. [`errors`]: what each error means, and what to do;
-//! 6. [`tuning`]: threads, options, and how to see why it is slow.
+//! 4. [`deleting`]: a key, and everything below a prefix;
+//! 5. [`copies`]: checkpoints, and the stream of every commit;
+//! 6. [`errors`]: what each error means, and what to do;
+//! 7. [`tuning`]: threads, options, and how to see why it is slow.
 
 #[doc = include_str!("../manual/durability.md")]
 pub mod durability {}
@@ -15,6 +16,9 @@ pub mod reading {}
 
 #[doc = include_str!("../manual/history.md")]
 pub mod history {}
+
+#[doc = include_str!("../manual/deleting.md")]
+pub mod deleting {}
 
 #[doc = include_str!("../manual/copies.md")]
 pub mod copies {}

@@ -60,6 +60,7 @@ impl Display for Statistics {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.writes(f)?;
         self.tables(f)?;
+        self.history(f)?;
         self.reads(f)?;
         let full = if self.disk_full { ": full, writes are stopped" } else { "" };
         write!(f, "disk         {} free{full}", Bytes(self.disk_available_bytes))
@@ -93,6 +94,15 @@ impl Statistics {
         writeln!(f, "tables       {} ({} by level)", Bytes(self.table_bytes), tables.join(" "))
     }
 
+    fn history(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "history      {} of hidden versions in tables, ", Bytes(self.history_bytes))?;
+        match self.history_age_ms {
+            Some(ms) => write!(f, "the horizon is {} back", Time(ms.saturating_mul(1_000_000)))?,
+            None => f.write_str("nothing was dropped")?,
+        }
+        writeln!(f, "; {} deleted prefixes", self.erasures)
+    }
+
     fn reads(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "reads        {} gets, {} ranges", self.gets, self.ranges)?;
         let blocks = self.cache_hits + self.cache_misses;
@@ -123,6 +133,9 @@ mod tests {
             gets: 7,
             cache_hits: 3,
             cache_misses: 1,
+            history_bytes: 9,
+            history_age_ms: Some(60_000),
+            erasures: 4,
             held_views: 1,
             oldest_view_ms: 2_500,
             ..Statistics::default()
@@ -137,6 +150,7 @@ flushes      0, 1.0 MiB written
 compactions  0, 0 B written
              2.00 bytes written for each one asked for
 tables       1.5 KiB (2 1 by level)
+history      9 B of hidden versions in tables, the horizon is 60.0 s back; 4 deleted prefixes
 reads        7 gets, 0 ranges
 blocks       4 asked for, 75.0 % in the cache
 old views    1 held by snapshots, the oldest for 2.5 s
