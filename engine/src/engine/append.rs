@@ -185,7 +185,9 @@ impl Core {
             let appender = self.appender.lock();
             (appender.log.sync_handle(), appender.applied.version)
         };
+        let start_ns = self.env.clock.elapsed_ns();
         handle.sync().map_err(|error| self.stop_on(error))?;
+        self.counters.sync_times.took(self.env.clock.elapsed_ns().saturating_sub(start_ns));
         if handle.seals() {
             self.appender.lock().log.note_sealed();
         }

@@ -97,6 +97,7 @@ pub(super) fn open(
         highest: horizons.highest(),
         horizons,
         erasures: Arc::new(erasures),
+        reads: Arc::default(),
     };
     let disk = super::statistics::DiskSpace::new(options.disk_reserve_bytes);
     disk.refresh(&*env.fs, dir)?;
@@ -116,6 +117,7 @@ pub(super) fn open(
         view: ArcSwap::from_pointee(view),
         view_change: Mutex::new(()),
         appender: Mutex::new(Appender { log, memtable, memtable_counted: 0, applied, marks, lineage }),
+        replaced_views: Mutex::new(VecDeque::new()),
         published: RwLock::new(applied),
         unpublished: Mutex::new(VecDeque::new()),
         times: RwLock::new(times),
