@@ -223,7 +223,15 @@ fn tables_that_only_move_are_not_counted_as_written() -> TestResult {
     put(&engine, &[0], b"one more table")?;
     engine.flush()?;
     while engine.compact()? == Progress::Worked {}
-    assert!(engine.statistics().compacted_bytes > 0);
+    let statistics = engine.statistics();
+    assert!(statistics.compacted_bytes > 0);
+    let written = statistics.levels.iter().map(|level| level.written_bytes).sum::<u64>();
+    assert_eq!(written, statistics.flushed_bytes + statistics.compacted_bytes, "{statistics}");
+    let live = statistics.levels.iter().map(|level| (level.tables, level.bytes));
+    let live = live.fold((0, 0), |all, level| (all.0 + level.0, all.1 + level.1));
+    assert_eq!(live, (statistics.tables.iter().sum(), statistics.table_bytes), "{statistics}");
+    let into_1 = statistics.levels[1];
+    assert!(into_1.moved_bytes > 0 && into_1.read_bytes > into_1.written_bytes / 2, "{statistics}");
     Ok(())
 }
 

@@ -1,13 +1,16 @@
 //! What the engine counts, and how much room the disk has left.
 
 mod display;
+mod levels;
 
 use super::Core;
 use crate::counters::{Durations, Timer};
 use crate::fs::{Fs, Space};
 use crate::horizon::Horizon;
+use crate::levels::LEVELS;
 use crate::table::hidden::Hidden;
 use crate::{Error, Record, Result};
+use levels::Traffic;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -50,6 +53,8 @@ pub struct Statistics {
     pub erasures: u64,
     /// Live tables of each level, now.
     pub tables: Vec<u64>,
+    /// Each level down to the deepest that has a table or was written to.
+    pub levels: Vec<LevelStatistics>,
     /// Keys that were asked for, at any snapshot.
     pub gets: u64,
     /// Ranges that were asked for.
@@ -116,6 +121,8 @@ impl MemoryUse {
     }
 }
 
+pub use levels::LevelStatistics;
+
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     records: AtomicU64,
@@ -125,6 +132,7 @@ pub(super) struct Counters {
     compactions: AtomicU64,
     flushed_bytes: AtomicU64,
     compacted_bytes: AtomicU64,
+    traffic: [Traffic; LEVELS],
     pub(super) flush_memory: AtomicU64,
     pub(super) compaction_memory: AtomicU64,
     commit_bytes: AtomicU64,
@@ -147,11 +155,20 @@ impl Counters {
     pub(super) fn flushed(&self, bytes: u64) {
         self.flushes.fetch_add(1, Ordering::Relaxed);
         self.flushed_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.traffic[0].written(0, bytes);
     }
 
-    pub(super) fn compacted(&self, bytes: u64) {
+    /// A compaction into a level read and wrote this many bytes.
+    pub(super) fn compacted(&self, to: u8, read: u64, written: u64) {
         self.compactions.fetch_add(1, Ordering::Relaxed);
-        self.compacted_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.compacted_bytes.fetch_add(written, Ordering::Relaxed);
+        self.traffic[usize::from(to)].written(read, written);
+    }
+
+    /// Tables went into a level as they were.
+    pub(super) fn moved(&self, to: u8, bytes: u64) {
+        self.compactions.fetch_add(1, Ordering::Relaxed);
+        self.traffic[usize::from(to)].moved(bytes);
     }
 }
 
@@ -281,6 +298,7 @@ impl Core {
             history_age_ms,
             erasures: view.erasures.len() as u64,
             tables,
+            levels: levels::collect(&view.levels, &self.counters.traffic),
             gets,
             ranges,
             cache_hits,
