@@ -5,7 +5,7 @@
 
 use crate::Applied;
 use crate::compaction::Horizon;
-use crate::entry::{Direction, Version};
+use crate::entry::{Direction, Presence, Version};
 use crate::levels::Levels;
 use crate::memtable::Memtable;
 use crate::merge::merge;
@@ -37,14 +37,23 @@ pub(crate) struct View {
 impl View {
     /// The newest version of `key` that is not newer than `at`.
     pub(crate) fn get(&self, key: &[u8], at: Versionstamp) -> Result<Option<(Versionstamp, Version)>> {
-        if let Some(found) = self.active.get(key, at) {
-            return Ok(Some(found));
-        }
-        let newest_first = self.sealed.iter().rev();
-        match newest_first.filter_map(|sealed| sealed.memtable.get(key, at)).next() {
+        match self.memtables().find_map(|memtable| memtable.get(key, at)) {
             Some(found) => Ok(Some(found)),
             None => self.levels.get(key, at),
         }
+    }
+
+    /// As [`get`](Self::get), without the value.
+    pub(crate) fn newest(&self, key: &[u8], at: Versionstamp) -> Result<Option<(Versionstamp, Presence)>> {
+        match self.memtables().find_map(|memtable| memtable.newest(key, at)) {
+            Some(found) => Ok(Some(found)),
+            None => Ok(self.levels.get(key, at)?.map(|(stamp, version)| (stamp, version.presence()))),
+        }
+    }
+
+    /// Newest first.
+    fn memtables(&self) -> impl Iterator<Item = &Arc<Memtable>> {
+        [&self.active].into_iter().chain(self.sealed.iter().rev().map(|sealed| &sealed.memtable))
     }
 
     /// Every version of every key in `range`.
