@@ -1,7 +1,7 @@
 //! One writer and readers in every order that the memory model allows, found by `loom`: `./soak loom`.
 //!
-//! Nodes have three slots here, so that a few entries split them. What is tried is bounded by the number of times that
-//! a thread is interrupted ([`INTERRUPTIONS_MAX`]).
+//! Nodes have three slots here, so that a few entries split them. Every order of the steps of the threads is tried, and
+//! every value that a load may give: there is no bound.
 
 use super::*;
 use crate::entry::Entry;
@@ -9,8 +9,6 @@ use crate::testing::put;
 use loom::sync::atomic::AtomicUsize as Counter;
 use loom::thread;
 
-/// Times that a thread is interrupted where it would not have to be, at most.
-const INTERRUPTIONS_MAX: usize = 3;
 /// Steps of one run, at most.
 const STEPS_MAX: usize = 50_000;
 
@@ -30,27 +28,46 @@ struct World {
     published: Arc<Counter>,
 }
 
-/// Checks the reader `read` beside the writer of a scenario, in every order.
-fn check(scenario: Scenario, read: fn(&World, &[Write], &[Write])) {
+/// What a reader does: it is given what it must find, and what it may find besides.
+type Read = fn(&World, &[Write], &[Write]);
+
+/// Checks readers beside the writer of a scenario, in every order.
+fn check(scenario: &'static Scenario, readers: &'static [Read]) {
     let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(INTERRUPTIONS_MAX);
     model.max_branches = STEPS_MAX;
-    let Scenario { before, writes } = scenario;
+    let tried = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&tried);
     model.check(move || {
+        count.fetch_add(1, Ordering::Relaxed);
         let world = World { memtable: Arc::new(Memtable::new()), published: Arc::new(Counter::new(0)) };
-        before.iter().for_each(|write| insert(&world.memtable, *write));
+        scenario.before.iter().for_each(|write| insert(&world.memtable, *write));
         let beside = world.clone();
-        let writer = thread::spawn(move || {
-            for (index, write) in writes.iter().enumerate() {
+        let mut threads = vec![thread::spawn(move || {
+            for (index, write) in scenario.writes.iter().enumerate() {
                 insert(&beside.memtable, *write);
                 beside.published.store(index + 1, Ordering::Release);
             }
-        });
-        let shown = world.published.load(Ordering::Acquire);
-        let must = [before, &writes[..shown]].concat();
-        read(&world, &must, writes);
-        assert!(writer.join().is_ok());
+        })];
+        let read = |world: &World, read: Read| {
+            let shown = world.published.load(Ordering::Acquire);
+            let must = [scenario.before, &scenario.writes[..shown]].concat();
+            read(world, &must, scenario.writes);
+        };
+        for reader in &readers[1..] {
+            let beside = world.clone();
+            threads.push(thread::spawn(move || read(&beside, *reader)));
+        }
+        read(&world, readers[0]);
+        assert!(threads.into_iter().all(|thread| thread.join().is_ok()));
     });
+    println!("{} interleavings tried", tried.load(Ordering::Relaxed));
+}
+
+/// Checks each way to read beside the writer of a scenario.
+fn check_each(scenario: &'static Scenario) {
+    check(scenario, &[get_all]);
+    check(scenario, &[scan_forward]);
+    check(scenario, &[scan_reverse]);
 }
 
 fn stamp(number: u64) -> Versionstamp {
@@ -100,11 +117,14 @@ fn scan(world: &World, must: &[Write], may: &[Write], direction: Direction) {
 
 /// A leaf with room takes an entry, then splits and becomes two below a new root.
 const FIRST_SPLIT: Scenario = Scenario { before: &[("b", 1), ("f", 1)], writes: &[("d", 2), ("c", 3)] };
-/// Two leaves below a root with room; the lower one splits in the middle.
-const SPLIT: Scenario =
-    Scenario { before: &[("b", 1), ("d", 1), ("f", 1), ("h", 1), ("c", 1)], writes: &[("a", 2), ("e", 3)] };
+/// Two leaves below a root with room; both split in the middle.
+const SPLIT: Scenario = Scenario {
+    before: &[("b", 1), ("d", 1), ("f", 1), ("h", 1), ("c", 1), ("g", 1)],
+    writes: &[("a", 2), ("e", 3)],
+};
 /// Keys that rise: full nodes stay.
-const RISING: Scenario = Scenario { before: &[("a", 1), ("b", 1), ("c", 1)], writes: &[("d", 2), ("e", 3)] };
+const RISING: Scenario =
+    Scenario { before: &[("a", 1), ("b", 1), ("c", 1)], writes: &[("d", 2), ("e", 3)] };
 /// A key that shares less than those that are there.
 const REFIT: Scenario = Scenario {
     before: &[("prefixes-a", 1), ("prefixes-b", 1), ("prefixes-c", 1), ("prefixes-d", 1)],
@@ -113,6 +133,8 @@ const REFIT: Scenario = Scenario {
 /// Versions of one key, newest first.
 const VERSIONS: Scenario =
     Scenario { before: &[("a", 1), ("a", 2), ("a", 3), ("b", 1)], writes: &[("a", 4), ("a", 5)] };
+/// A commit that writes one key twice.
+const REWRITE: Scenario = Scenario { before: &[("a", 1), ("b", 1)], writes: &[("b", 1), ("c", 2)] };
 /// A full root above full leaves: the tree grows by a level.
 const GROWTH: Scenario = Scenario {
     before: &[
@@ -133,43 +155,42 @@ const GROWTH: Scenario = Scenario {
 };
 
 #[test]
-fn a_reader_finds_what_was_published_while_a_leaf_becomes_a_tree() {
-    check(FIRST_SPLIT, get_all);
+fn readers_find_what_was_published_while_a_leaf_becomes_a_tree() {
+    check_each(&FIRST_SPLIT);
 }
 
 #[test]
-fn a_reader_finds_what_was_published_while_a_leaf_splits() {
-    check(SPLIT, get_all);
+fn readers_find_what_was_published_while_leaves_split() {
+    check_each(&SPLIT);
 }
 
 #[test]
-fn a_reader_finds_what_was_published_while_keys_rise() {
-    check(RISING, get_all);
+fn readers_find_what_was_published_while_keys_rise() {
+    check_each(&RISING);
 }
 
 #[test]
-fn a_reader_finds_what_was_published_while_heads_change() {
-    check(REFIT, get_all);
+fn readers_find_what_was_published_while_heads_change() {
+    check_each(&REFIT);
 }
 
 #[test]
-fn a_reader_finds_what_was_published_while_a_key_gets_versions() {
-    check(VERSIONS, get_all);
+fn readers_find_what_was_published_while_a_key_gets_versions() {
+    check_each(&VERSIONS);
 }
 
 #[test]
-fn a_reader_finds_what_was_published_while_the_tree_grows() {
-    check(GROWTH, get_all);
+fn readers_find_what_was_published_while_a_commit_writes_a_key_again() {
+    check_each(&REWRITE);
 }
 
 #[test]
-fn a_scan_upwards_is_whole_while_leaves_split() {
-    check(FIRST_SPLIT, scan_forward);
-    check(SPLIT, scan_forward);
+fn readers_find_what_was_published_while_the_tree_grows() {
+    check_each(&GROWTH);
 }
 
 #[test]
-fn a_scan_downwards_is_whole_while_leaves_split() {
-    check(FIRST_SPLIT, scan_reverse);
-    check(SPLIT, scan_reverse);
+fn two_readers_at_once_find_what_was_published() {
+    check(&RISING, &[get_all, scan_forward]);
+    check(&FIRST_SPLIT, &[scan_reverse, get_all]);
 }
