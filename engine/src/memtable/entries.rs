@@ -226,14 +226,14 @@ fn write(words: &[AtomicU64], bytes: &[u8]) {
     }
 }
 
-/// Appends `len` bytes that [`write`] wrote.
-fn read(words: &[AtomicU64], len: usize, to: &mut Vec<u8>) {
-    let (whole, rest) = words[..len.div_ceil(WORD)].split_at(len / WORD);
-    for word in whole {
-        to.extend_from_slice(&word.load(Relaxed).to_be_bytes());
+/// Fills `to` with bytes that [`write`] wrote.
+fn read(words: &[AtomicU64], to: &mut [u8]) {
+    let (whole, rest) = to.as_chunks_mut::<WORD>();
+    for (bytes, word) in whole.iter_mut().zip(words) {
+        *bytes = word.load(Relaxed).to_be_bytes();
     }
-    if let [last] = rest {
-        to.extend_from_slice(&last.load(Relaxed).to_be_bytes()[..len % WORD]);
+    if !rest.is_empty() {
+        rest.copy_from_slice(&words[whole.len()].load(Relaxed).to_be_bytes()[..rest.len()]);
     }
 }
 
@@ -303,39 +303,53 @@ impl Stored<'_> {
         }
     }
 
-    /// Bytes of the key and of a short value: what [`copy_to`](Self::copy_to) appends.
+    /// Bytes of a short value; `None` of a long one.
+    fn short_value_len(&self) -> Option<usize> {
+        Some(self.value_len()).filter(|len| *len <= INLINE_MAX)
+    }
+
+    /// Bytes of the key and of a short value: what [`copy_to`](Self::copy_to) fills.
     pub(super) fn copied_len(&self) -> usize {
-        self.key_len() + if self.value_len() > INLINE_MAX { 0 } else { self.value_len() }
+        self.key_len() + self.short_value_len().unwrap_or(0)
     }
 
-    /// Appends the key.
-    pub(super) fn copy_key(&self, to: &mut Vec<u8>) {
-        read(self.key_words(), self.key_len(), to);
+    /// The key.
+    pub(super) fn key(&self) -> Bytes {
+        let mut key = vec![0; self.key_len()];
+        read(self.key_words(), &mut key);
+        key.into()
     }
 
-    /// Appends a short value; returns a long one.
-    fn copy_value(&self, to: &mut Vec<u8>) -> Option<Bytes> {
-        let words = &self.words_after_key()[usize::from(self.kind() == PUT_EXPIRING)..];
-        if self.value_len() <= INLINE_MAX {
-            read(words, self.value_len(), to);
-            return None;
-        }
-        let at = u32::try_from(words[0].load(Relaxed)).expect("an address was written here");
+    fn value_words(&self) -> &[AtomicU64] {
+        &self.words_after_key()[usize::from(self.kind() == PUT_EXPIRING)..]
+    }
+
+    /// A long value.
+    fn long_value(&self) -> Bytes {
+        let at = u32::try_from(self.value_words()[0].load(Relaxed)).expect("an address was written here");
         let value = self.entries.values.get(Address::from_bits(at)).get();
-        Some(value.expect("a value is kept before its entry is seen").clone())
+        value.expect("a value is kept before its entry is seen").clone()
     }
 
-    /// Appends the key and a short value; returns a long one.
-    pub(super) fn copy_to(&self, to: &mut Vec<u8>) -> Option<Bytes> {
-        self.copy_key(to);
-        self.copy_value(to)
+    /// Fills `to` with the key and a short value; returns a long one.
+    pub(super) fn copy_to(&self, to: &mut [u8]) -> Option<Bytes> {
+        let (key, value) = to.split_at_mut(self.key_len());
+        read(self.key_words(), key);
+        read(self.value_words(), value);
+        self.short_value_len().is_none().then(|| self.long_value())
     }
 
     /// What it says, with a copy of a short value.
     pub(super) fn to_version(&self) -> Version {
-        let mut copy = Vec::with_capacity(self.copied_len() - self.key_len());
-        let long = self.copy_value(&mut copy);
-        self.presence().with(long.unwrap_or_else(|| copy.into()))
+        let value = match self.short_value_len() {
+            Some(len) => {
+                let mut copy = vec![0; len];
+                read(self.value_words(), &mut copy);
+                copy.into()
+            }
+            None => self.long_value(),
+        };
+        self.presence().with(value)
     }
 
     /// Whether it is a version of `key`.

@@ -123,8 +123,7 @@ const SPLIT: Scenario = Scenario {
     writes: &[("a", 2), ("e", 3)],
 };
 /// Keys that rise: full nodes stay.
-const RISING: Scenario =
-    Scenario { before: &[("a", 1), ("b", 1), ("c", 1)], writes: &[("d", 2), ("e", 3)] };
+const RISING: Scenario = Scenario { before: &[("a", 1), ("b", 1), ("c", 1)], writes: &[("d", 2), ("e", 3)] };
 /// A key that shares less than those that are there.
 const REFIT: Scenario = Scenario {
     before: &[("prefixes-a", 1), ("prefixes-b", 1), ("prefixes-c", 1), ("prefixes-d", 1)],
@@ -152,6 +151,25 @@ const GROWTH: Scenario = Scenario {
         ("x", 1),
     ],
     writes: &[("e", 2), ("z", 3)],
+};
+
+/// Keys that rose until the root was full; then the last leaf splits in the middle.
+const LAST_LEAF: Scenario = Scenario {
+    before: &[
+        ("a", 1),
+        ("b", 1),
+        ("c", 1),
+        ("d", 1),
+        ("e", 1),
+        ("f", 1),
+        ("g", 1),
+        ("h", 1),
+        ("i", 1),
+        ("j", 1),
+        ("k", 1),
+        ("m", 1),
+    ],
+    writes: &[("l", 2)],
 };
 
 #[test]
@@ -187,10 +205,11 @@ fn readers_find_what_was_published_while_a_commit_writes_a_key_again() {
 #[test]
 fn readers_find_what_was_published_while_the_tree_grows() {
     check_each(&GROWTH);
+    check_each(&LAST_LEAF);
 }
 
 #[test]
 fn two_readers_at_once_find_what_was_published() {
     check(&RISING, &[get_all, scan_forward]);
-    check(&FIRST_SPLIT, &[scan_reverse, get_all]);
+    check(&REWRITE, &[scan_reverse, get_all]);
 }

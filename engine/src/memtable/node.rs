@@ -135,14 +135,15 @@ impl Node {
         {
             return rank;
         }
-        let head = place.head(form.reading);
-        let (mut less, mut same) = (0, 0);
-        for slot in &self.heads[..permutation.len()] {
-            let slot = slot.load(Relaxed);
-            less += usize::from(slot < head);
-            same += usize::from(slot == head);
-        }
-        let (mut low, mut high) = (less, less + same);
+        let (head, len) = (place.head(form.reading), permutation.len());
+        // Slots in use are the first ones, so what is less can be counted in any order, and of all slots, which takes
+        // no branch. What the others hold does not count; loom is spared the orders in which that may be seen.
+        let read = if cfg!(loom) { len } else { SLOTS };
+        let less = (0..read).fold(0u32, |less, slot| less | u32::from(self.head(slot) < head) << slot);
+        let low = (less & ((1 << len) - 1)).count_ones() as usize;
+        let has_same = |rank| self.head(permutation.slot(rank)) == head;
+        let high = (low..len).find(|rank| !has_same(*rank)).unwrap_or(len);
+        let (mut low, mut high) = (low, high);
         while low < high {
             let middle = usize::midpoint(low, high);
             let entry = self.entry(permutation.slot(middle));

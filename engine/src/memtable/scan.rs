@@ -157,9 +157,7 @@ impl MemtableSource {
     /// At the first entry of the next leaf. A leaf that was split after it was reached holds entries of the next one
     /// too; those were copied.
     fn at_next_leaf(&self, next: Stored<'_>) -> Resume {
-        let mut key = Vec::with_capacity(next.key_len());
-        next.copy_key(&mut key);
-        let place = Place { key: key.into(), stamp: next.stamp() };
+        let place = Place { key: next.key(), stamp: next.stamp() };
         match self.copied.back() {
             Some(last) if last.cmp_to(&place.key, place.stamp) != Ordering::Less => self.after_last(),
             _ if self.range.ends_before(&place.key) => Resume::End,
@@ -180,8 +178,14 @@ impl MemtableSource {
             bytes += entry.copied_len();
             entries.push(entry);
         }
-        let mut buffer = Vec::with_capacity(bytes);
-        let long: Vec<Option<Bytes>> = entries.iter().map(|entry| entry.copy_to(&mut buffer)).collect();
+        let mut buffer = vec![0; bytes];
+        let mut rest = &mut buffer[..];
+        let mut long: Vec<Option<Bytes>> = Vec::with_capacity(entries.len());
+        for entry in &entries {
+            let (part, after) = rest.split_at_mut(entry.copied_len());
+            long.push(entry.copy_to(part));
+            rest = after;
+        }
         let mut buffer = Bytes::from(buffer);
         for (entry, long) in entries.iter().zip(long) {
             let key = buffer.split_to(entry.key_len());
