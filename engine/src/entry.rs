@@ -21,6 +21,18 @@ pub enum Version {
     Delete,
 }
 
+/// What one version of a key says, but for the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// The key has a value.
+    Put {
+        /// Unix milliseconds from which on the key is absent; `None` is never.
+        expire_at_ms: Option<u64>,
+    },
+    /// The key is absent.
+    Delete,
+}
+
 /// One version of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -71,13 +83,28 @@ impl Direction {
     }
 }
 
+impl Presence {
+    /// Whether a reader at `now_ms` finds the key absent because of this version.
+    pub(crate) fn is_absent_at(self, now_ms: u64) -> bool {
+        match self {
+            Presence::Put { expire_at_ms } => expire_at_ms.is_some_and(|at| at <= now_ms),
+            Presence::Delete => true,
+        }
+    }
+}
+
 impl Version {
+    /// All of it but the value.
+    pub(crate) fn presence(&self) -> Presence {
+        match self {
+            Version::Put { expire_at_ms, .. } => Presence::Put { expire_at_ms: *expire_at_ms },
+            Version::Delete => Presence::Delete,
+        }
+    }
+
     /// Whether a reader at `now_ms` finds the key absent because of this version.
     pub(crate) fn is_absent_at(&self, now_ms: u64) -> bool {
-        match self {
-            Version::Put { expire_at_ms, .. } => expire_at_ms.is_some_and(|at| at <= now_ms),
-            Version::Delete => true,
-        }
+        self.presence().is_absent_at(now_ms)
     }
 
     /// Bytes of the value.
@@ -86,13 +113,6 @@ impl Version {
             Version::Put { value, .. } => value.len(),
             Version::Delete => 0,
         }
-    }
-}
-
-impl Entry {
-    /// Where this entry stands, in internal order, relative to the version `stamp` of `key`.
-    pub(crate) fn cmp_to(&self, key: &[u8], stamp: Versionstamp) -> Ordering {
-        compare((&self.key, self.stamp), (key, stamp))
     }
 }
 

@@ -6,8 +6,8 @@
 //!   seeks. In reverse that takes a look-up of the key, see [`Visible::with_lookup`].
 //! - In reverse the versions of a key come oldest first, so a key is known when the next one comes.
 
-use crate::entry::{Direction, Entry, Version};
-use crate::source::{Place, Source};
+use crate::entry::{Direction, Version};
+use crate::source::{Cursor, Place};
 use crate::{KeyValue, Result, Value, Versionstamp};
 use bytes::Bytes;
 
@@ -28,36 +28,48 @@ const VERSIONS_MAX: u32 = 8;
 /// Finds the newest version of a key that is not newer than a stamp.
 pub(crate) type Lookup = Box<dyn Fn(&[u8], Versionstamp) -> Result<Option<(Versionstamp, Version)>> + Send>;
 
-/// The keys and values of a source as a reader at one stamp and time sees them.
-pub(crate) struct Visible {
-    source: Box<dyn Source>,
+/// The keys and values of a cursor as a reader at one stamp and time sees them.
+pub(crate) struct Visible<C> {
+    cursor: C,
     direction: Direction,
     at: Versionstamp,
     now_ms: u64,
     lookup: Option<Lookup>,
-    /// The key of the last entry read, and how many of its versions were stepped over.
-    key: Bytes,
+    /// Where the next step goes, unless to the next entry.
+    sought: Option<Place>,
+    /// The key at hand, and how many of its versions were stepped over.
+    key: Vec<u8>,
     versions: u32,
     /// Forward: whether the version of that key was found.
     decided: bool,
     /// In reverse: the newest version so far of the key at hand.
-    candidate: Option<Entry>,
+    candidate: Option<(Versionstamp, Version)>,
 }
 
-impl std::fmt::Debug for Visible {
+impl<C> std::fmt::Debug for Visible<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Visible").field("at", &self.at).field("now_ms", &self.now_ms).finish_non_exhaustive()
     }
 }
 
-impl Visible {
-    /// Reads `source`, which goes in `direction`, at the stamp `at` (inclusive) and the time `now_ms`.
-    pub(crate) fn new(source: Box<dyn Source>, direction: Direction, at: Versionstamp, now_ms: u64) -> Self {
-        let (key, versions, decided) = (Bytes::new(), 0, false);
-        Self { source, direction, at, now_ms, lookup: None, key, versions, decided, candidate: None }
+impl<C: Cursor> Visible<C> {
+    /// Reads `cursor`, which goes in `direction`, at the stamp `at` (inclusive) and the time `now_ms`.
+    pub(crate) fn new(cursor: C, direction: Direction, at: Versionstamp, now_ms: u64) -> Self {
+        Self {
+            cursor,
+            direction,
+            at,
+            now_ms,
+            lookup: None,
+            sought: None,
+            key: Vec::new(),
+            versions: 0,
+            decided: false,
+            candidate: None,
+        }
     }
 
-    /// Uses `lookup`, which reads the same entries as the source, where a key has many versions.
+    /// Uses `lookup`, which reads the same entries as the cursor, where a key has many versions.
     /// Without it a reverse read steps over each of them.
     #[must_use]
     pub(crate) fn with_lookup(mut self, lookup: Lookup) -> Self {
@@ -69,70 +81,70 @@ impl Visible {
     ///
     /// # Errors
     ///
-    /// When the source fails. Nothing may be read after that.
+    /// When the cursor fails. Nothing may be read after that.
     pub(crate) fn next(&mut self) -> Result<Option<KeyValue>> {
-        loop {
-            let entry = match self.direction {
-                Direction::Forward => self.next_newest()?,
-                Direction::Reverse => self.next_newest_reverse()?,
-            };
-            let Some(Entry { key, stamp, version }) = entry else {
-                return Ok(None);
-            };
-            if let Some(value) = value(stamp, version, self.now_ms) {
-                return Ok(Some(KeyValue { key, value }));
-            }
+        match self.direction {
+            Direction::Forward => self.next_forward(),
+            Direction::Reverse => self.next_reverse(),
         }
     }
 
-    /// The newest version of the next key that has one at this stamp.
-    fn next_newest(&mut self) -> Result<Option<Entry>> {
-        while let Some(entry) = self.source.next()? {
-            let is_new_key = self.count(&entry);
-            self.decided &= !is_new_key;
-            if !self.decided && entry.stamp <= self.at {
+    fn step(&mut self) -> Result<bool> {
+        match self.sought.take() {
+            Some(place) => self.cursor.seek(&place),
+            None => self.cursor.next(),
+        }
+    }
+
+    fn next_forward(&mut self) -> Result<Option<KeyValue>> {
+        while self.step()? {
+            let key = self.cursor.key();
+            if key != self.key {
+                replace(&mut self.key, key);
+                (self.versions, self.decided) = (0, false);
+            }
+            self.versions += 1;
+            if !self.decided && self.cursor.stamp() <= self.at {
                 self.decided = true;
                 self.versions = 0;
-                return Ok(Some(entry));
+                let version = (self.cursor.stamp(), self.cursor.version());
+                if let Some(shown) = shown_by(&self.key, version, self.now_ms) {
+                    return Ok(Some(shown));
+                }
             }
             if self.versions == VERSIONS_MAX {
-                let place = if self.decided {
+                self.sought = Some(if self.decided {
                     Place::after(&self.key)
                 } else {
-                    Place { key: self.key.clone(), stamp: self.at }
-                };
-                self.source.seek(&place)?;
+                    Place { key: Bytes::copy_from_slice(&self.key), stamp: self.at }
+                });
             }
         }
         Ok(None)
     }
 
-    fn next_newest_reverse(&mut self) -> Result<Option<Entry>> {
-        while let Some(entry) = self.source.next()? {
-            self.count(&entry);
-            let mut before = None;
-            if entry.stamp <= self.at {
-                before = self.candidate.replace(entry).filter(|before| before.key != self.key);
+    fn next_reverse(&mut self) -> Result<Option<KeyValue>> {
+        while self.step()? {
+            let mut shown = None;
+            let key = self.cursor.key();
+            if key != self.key {
+                shown =
+                    self.candidate.take().and_then(|candidate| shown_by(&self.key, candidate, self.now_ms));
+                replace(&mut self.key, key);
+                self.versions = 0;
+            }
+            self.versions += 1;
+            if self.cursor.stamp() <= self.at {
+                self.candidate = Some((self.cursor.stamp(), self.cursor.version()));
             }
             if self.versions == VERSIONS_MAX {
                 self.seek_over_versions()?;
             }
-            if before.is_some() {
-                return Ok(before);
+            if shown.is_some() {
+                return Ok(shown);
             }
         }
-        Ok(self.candidate.take())
-    }
-
-    /// Counts the versions read of a key; whether it is a new one.
-    fn count(&mut self, entry: &Entry) -> bool {
-        let is_new = entry.key != self.key;
-        if is_new {
-            self.key = entry.key.clone();
-            self.versions = 0;
-        }
-        self.versions += 1;
-        is_new
+        Ok(self.candidate.take().and_then(|candidate| shown_by(&self.key, candidate, self.now_ms)))
     }
 
     /// Takes the version of the key at hand from the look-up, and goes on with the key before it.
@@ -140,24 +152,37 @@ impl Visible {
         let Some(lookup) = &self.lookup else {
             return Ok(());
         };
-        if self.candidate.as_ref().is_some_and(|candidate| candidate.key == self.key) {
-            let found = lookup(&self.key, self.at)?;
-            self.candidate = found.map(|(stamp, version)| Entry { key: self.key.clone(), stamp, version });
+        if self.candidate.is_some() {
+            self.candidate = lookup(&self.key, self.at)?;
         }
-        self.source.seek(&Place::before(self.key.clone()))
+        self.sought = Some(Place::before(Bytes::copy_from_slice(&self.key)));
+        Ok(())
     }
+}
+
+fn replace(key: &mut Vec<u8>, by: &[u8]) {
+    key.clear();
+    key.extend_from_slice(by);
+}
+
+/// What a key shows at `now_ms` by this version.
+fn shown_by(key: &[u8], (stamp, version): (Versionstamp, Version), now_ms: u64) -> Option<KeyValue> {
+    let value = value(stamp, version, now_ms)?;
+    Some(KeyValue { key: Bytes::copy_from_slice(key), value })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::Entry;
+    use crate::source::{Held, Source};
     use crate::testing::{Listed, entry, newest, put, stamp};
     use proptest::prelude::*;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn read(entries: &[Entry], direction: Direction, at: Versionstamp, now_ms: u64) -> Result<Vec<KeyValue>> {
-        let visible = || Visible::new(Listed::source(entries.to_vec(), direction), direction, at, now_ms);
+        let visible = || Visible::new(listed(entries, direction), direction, at, now_ms);
         let looked_up = entries.to_vec();
         let lookup = Box::new(move |key: &[u8], at| Ok(newest(&looked_up, key, at)));
         let found = collect(visible().with_lookup(lookup))?;
@@ -165,7 +190,11 @@ mod tests {
         Ok(found)
     }
 
-    fn collect(mut visible: Visible) -> Result<Vec<KeyValue>> {
+    fn listed(entries: &[Entry], direction: Direction) -> Held {
+        Held::new(Listed::source(entries.to_vec(), direction))
+    }
+
+    fn collect(mut visible: Visible<Held>) -> Result<Vec<KeyValue>> {
         std::iter::from_fn(|| visible.next().transpose()).collect()
     }
 
@@ -232,7 +261,8 @@ mod tests {
                 let source = Counted(Listed::source(all.clone(), direction), Arc::clone(&steps));
                 let looked_up = all.clone();
                 let lookup = Box::new(move |key: &[u8], at| Ok(newest(&looked_up, key, at)));
-                let found = collect(Visible::new(Box::new(source), direction, at, 0).with_lookup(lookup))?;
+                let found =
+                    collect(Visible::new(Held::new(Box::new(source)), direction, at, 0).with_lookup(lookup))?;
                 assert_eq!(found.iter().map(|found| found.value.stamp).max(), Some(at));
                 assert_eq!(found.len(), 3);
                 assert!(steps.load(Ordering::Relaxed) < 30, "{steps:?} steps");

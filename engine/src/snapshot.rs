@@ -4,9 +4,10 @@
 //! - It keeps the memtables and tables it reads from: hold it for a request, not for a day.
 
 use crate::entry::{Direction, KeyValue, Value};
+use crate::merge::Merge;
 use crate::mvcc::{self, Visible};
 use crate::source::KeyRange;
-use crate::view::View;
+use crate::view::{Part, View};
 use crate::{Result, Versionstamp};
 use std::sync::Arc;
 
@@ -63,8 +64,8 @@ impl Snapshot {
     ///
     /// When the disk fails or a table is damaged.
     pub fn newest_stamp(&self, key: &[u8]) -> Result<Option<Versionstamp>> {
-        let found = self.view.get(key, self.at)?;
-        Ok(found.filter(|(_, version)| !version.is_absent_at(self.time_ms)).map(|(stamp, _)| stamp))
+        let found = self.view.newest(key, self.at)?;
+        Ok(found.filter(|(_, presence)| !presence.is_absent_at(self.time_ms)).map(|(stamp, _)| stamp))
     }
 
     /// The entries with `start <= key < end`, in the direction asked; none when `start >= end`.
@@ -85,7 +86,7 @@ impl Snapshot {
 
     fn scan(&self, range: &KeyRange, direction: Direction) -> Range {
         let view = Arc::clone(&self.view);
-        let visible = Visible::new(self.view.source(range, direction), direction, self.at, self.time_ms)
+        let visible = Visible::new(self.view.cursor(range, direction), direction, self.at, self.time_ms)
             .with_lookup(Box::new(move |key, at| view.get(key, at)));
         Range { visible, failed: false }
     }
@@ -94,7 +95,7 @@ impl Snapshot {
 /// The entries of a range. After an error it ends.
 #[derive(Debug)]
 pub struct Range {
-    visible: Visible,
+    visible: Visible<Merge<Part>>,
     failed: bool,
 }
 

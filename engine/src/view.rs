@@ -5,11 +5,12 @@
 
 use crate::Applied;
 use crate::compaction::Horizon;
-use crate::entry::{Direction, Version};
-use crate::levels::Levels;
+use crate::entry::{Direction, Presence, Version};
+use crate::levels::{LevelCursor, Levels};
 use crate::memtable::Memtable;
-use crate::merge::merge;
-use crate::source::{KeyRange, Source};
+use crate::merge::Merge;
+use crate::source::{Cursor, Held, KeyRange, Place};
+use crate::table::TableCursor;
 use crate::{Result, Versionstamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,11 +48,84 @@ impl View {
         }
     }
 
+    /// The same, without its value.
+    pub(crate) fn newest(&self, key: &[u8], at: Versionstamp) -> Result<Option<(Versionstamp, Presence)>> {
+        let memtables = std::iter::once(&self.active).chain(self.sealed.iter().rev().map(|it| &it.memtable));
+        match memtables.filter_map(|memtable| memtable.get(key, at)).next() {
+            Some((stamp, version)) => Ok(Some((stamp, version.presence()))),
+            None => self.levels.newest(key, at),
+        }
+    }
+
     /// Every version of every key in `range`.
-    pub(crate) fn source(&self, range: &KeyRange, direction: Direction) -> Box<dyn Source> {
-        let mut sources = vec![self.active.source(range.clone(), direction)];
-        sources.extend(self.sealed.iter().map(|sealed| sealed.memtable.source(range.clone(), direction)));
-        sources.extend(self.levels.sources(range, direction));
-        merge(sources, direction)
+    pub(crate) fn cursor(&self, range: &KeyRange, direction: Direction) -> Merge<Part> {
+        let memtables = std::iter::once(&self.active).chain(self.sealed.iter().map(|it| &it.memtable));
+        let memtables = memtables.filter(|memtable| !memtable.is_empty());
+        let mut cursors: Vec<Part> = memtables
+            .map(|memtable| Part::Memtable(Held::new(memtable.source(range.clone(), direction))))
+            .collect();
+        self.levels.cursors(range, direction, &mut cursors);
+        Merge::new(cursors, direction)
+    }
+}
+
+/// A cursor over one part of a view.
+pub(crate) enum Part {
+    Memtable(Held),
+    Table(TableCursor),
+    Level(LevelCursor),
+}
+
+impl From<TableCursor> for Part {
+    fn from(cursor: TableCursor) -> Self {
+        Part::Table(cursor)
+    }
+}
+
+impl From<LevelCursor> for Part {
+    fn from(cursor: LevelCursor) -> Self {
+        Part::Level(cursor)
+    }
+}
+
+impl Cursor for Part {
+    fn next(&mut self) -> Result<bool> {
+        match self {
+            Part::Memtable(cursor) => cursor.next(),
+            Part::Table(cursor) => cursor.next(),
+            Part::Level(cursor) => cursor.next(),
+        }
+    }
+
+    fn seek(&mut self, place: &Place) -> Result<bool> {
+        match self {
+            Part::Memtable(cursor) => cursor.seek(place),
+            Part::Table(cursor) => cursor.seek(place),
+            Part::Level(cursor) => cursor.seek(place),
+        }
+    }
+
+    fn key(&self) -> &[u8] {
+        match self {
+            Part::Memtable(cursor) => cursor.key(),
+            Part::Table(cursor) => cursor.key(),
+            Part::Level(cursor) => cursor.key(),
+        }
+    }
+
+    fn stamp(&self) -> Versionstamp {
+        match self {
+            Part::Memtable(cursor) => cursor.stamp(),
+            Part::Table(cursor) => cursor.stamp(),
+            Part::Level(cursor) => cursor.stamp(),
+        }
+    }
+
+    fn version(&self) -> Version {
+        match self {
+            Part::Memtable(cursor) => cursor.version(),
+            Part::Table(cursor) => cursor.version(),
+            Part::Level(cursor) => cursor.version(),
+        }
     }
 }
