@@ -148,24 +148,25 @@ impl<'a> Decoder<'a> {
         self.long_varint(expected)
     }
 
+    #[inline(never)]
     fn long_varint(&mut self, expected: &'static str) -> Result<u64, Malformed> {
-        let start = self.clone();
+        let bytes = self.all.get(self.offset..).unwrap_or_default();
         let mut value = 0u64;
-        for shift in (0..70).step_by(7) {
-            let byte = self.u8(expected)?;
+        for (index, byte) in bytes.iter().enumerate().take(10) {
             let low = u64::from(byte & 0x7f);
-            if shift == 63 && low > 1 {
+            if index == 9 && low > 1 {
                 break;
             }
-            value |= low << shift;
+            value |= low << (7 * index);
             if byte & 0x80 == 0 {
-                if byte == 0 && shift > 0 {
+                if *byte == 0 && index > 0 {
                     break;
                 }
+                self.offset += index + 1;
                 return Ok(value);
             }
         }
-        Err(start.malformed(expected))
+        Err(self.malformed(expected))
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! - Of two entries with the same key and stamp, that of the earlier cursor is kept: it is the
 //!   same commit, replayed from a log whose entries were flushed before.
-//! - Cursors stand sorted by their entries at hand, the next one last. Most steps stay in the cursor
-//!   that stepped last, as one holds most of the data, and cost one comparison; another step costs
-//!   a binary search.
+//! - The cursor whose entry comes first is known, and the others stand sorted by theirs. Most steps stay in
+//!   the first cursor, as one holds most of the data, and cost one comparison; another step costs a
+//!   binary search.
 
 use crate::entry::{Direction, Version, compare};
 use crate::source::{Cursor, Entries, Place};
@@ -20,8 +20,10 @@ pub(crate) fn merge<C: Cursor>(cursors: Vec<C>, direction: Direction) -> Entries
 pub(crate) struct Merge<C> {
     cursors: Vec<C>,
     direction: Direction,
-    /// Cursors with an entry at hand, by that entry, the next one last.
-    order: Vec<usize>,
+    /// The cursor whose entry at hand comes first.
+    first: Option<usize>,
+    /// The others with an entry at hand, by that entry, the next one last.
+    rest: Vec<usize>,
     /// Whether the cursors were never stepped.
     fresh: bool,
 }
@@ -29,22 +31,22 @@ pub(crate) struct Merge<C> {
 impl<C: Cursor> Merge<C> {
     /// All entries of `cursors`, each of which goes in `direction`.
     pub(crate) fn new(cursors: Vec<C>, direction: Direction) -> Self {
-        let order = Vec::with_capacity(cursors.len());
-        Self { cursors, direction, order, fresh: true }
+        let rest = Vec::with_capacity(cursors.len());
+        Self { cursors, direction, first: None, rest, fresh: true }
     }
 
     /// Sorts in a cursor that was stepped, if it found an entry.
     fn place(&mut self, mut cursor: usize, mut found: bool) -> Result<()> {
         while found {
-            match self.order.binary_search_by(|other| self.rank(cursor, *other)) {
+            match self.rest.binary_search_by(|other| self.rank(cursor, *other)) {
                 Err(at) => {
-                    self.order.insert(at, cursor);
+                    self.rest.insert(at, cursor);
                     return Ok(());
                 }
                 // Both hold the same commit: the later cursor steps over it.
                 Ok(at) => {
-                    if cursor < self.order[at] {
-                        std::mem::swap(&mut cursor, &mut self.order[at]);
+                    if cursor < self.rest[at] {
+                        std::mem::swap(&mut cursor, &mut self.rest[at]);
                     }
                     found = self.cursors[cursor].next()?;
                 }
@@ -59,44 +61,50 @@ impl<C: Cursor> Merge<C> {
         self.direction.apply(compare((left.key(), left.stamp()), (right.key(), right.stamp())))
     }
 
+    /// Sorts in cursors, each stepped by `step`, and finds the first of all.
+    fn restart(
+        &mut self,
+        cursors: impl IntoIterator<Item = usize>,
+        step: impl Fn(&mut C) -> Result<bool>,
+    ) -> Result<bool> {
+        for cursor in cursors {
+            let found = step(&mut self.cursors[cursor])?;
+            self.place(cursor, found)?;
+        }
+        self.first = self.rest.pop();
+        Ok(self.first.is_some())
+    }
+
     /// The cursor that holds the entry at hand.
     fn first(&self) -> Option<&C> {
-        self.order.last().map(|cursor| &self.cursors[*cursor])
+        self.cursors.get(self.first?)
     }
 }
 
 impl<C: Cursor> Cursor for Merge<C> {
     fn next(&mut self) -> Result<bool> {
-        if self.fresh {
-            self.fresh = false;
-            for cursor in 0..self.cursors.len() {
-                let found = self.cursors[cursor].next()?;
-                self.place(cursor, found)?;
-            }
-        } else if let Some(cursor) = self.order.pop() {
-            let found = self.cursors[cursor].next()?;
-            match self.order.last() {
-                Some(second) if found && self.rank(cursor, *second) == Ordering::Less => {
-                    self.order.push(cursor);
-                }
-                _ => self.place(cursor, found)?,
-            }
+        let Some(first) = self.first else {
+            let fresh = if std::mem::take(&mut self.fresh) { self.cursors.len() } else { 0 };
+            return self.restart(0..fresh, C::next);
+        };
+        let found = self.cursors[first].next()?;
+        let is_first = |second: &usize| self.rank(first, *second) == Ordering::Less;
+        if !found || !self.rest.last().is_none_or(is_first) {
+            self.place(first, found)?;
+            self.first = self.rest.pop();
         }
-        Ok(!self.order.is_empty())
+        Ok(self.first.is_some())
     }
 
     fn seek(&mut self, place: &Place) -> Result<bool> {
         let behind = if std::mem::take(&mut self.fresh) {
             (0..self.cursors.len()).collect()
         } else {
+            self.rest.extend(self.first.take());
             let is_ahead = |cursor: &usize| !self.cursors[*cursor].is_left_out(place, self.direction);
-            self.order.split_off(self.order.partition_point(is_ahead))
+            self.rest.split_off(self.rest.partition_point(is_ahead))
         };
-        for cursor in behind {
-            let found = self.cursors[cursor].seek(place)?;
-            self.place(cursor, found)?;
-        }
-        Ok(!self.order.is_empty())
+        self.restart(behind, |cursor| cursor.seek(place))
     }
 
     fn key(&self) -> &[u8] {

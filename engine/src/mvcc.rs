@@ -40,10 +40,10 @@ pub(crate) struct Visible<C> {
     /// The key at hand, and how many of its versions were stepped over.
     key: Vec<u8>,
     versions: u32,
-    /// Forward: whether the version of that key was found.
+    /// Whether a version of that key was found that is not newer than the stamp: forward it is the newest.
     decided: bool,
-    /// In reverse: the newest version so far of the key at hand.
-    candidate: Option<(Versionstamp, Version)>,
+    /// In reverse: what the newest such version so far shows.
+    candidate: Option<KeyValue>,
 }
 
 impl<C> std::fmt::Debug for Visible<C> {
@@ -107,9 +107,8 @@ impl<C: Cursor> Visible<C> {
             if !self.decided && self.cursor.stamp() <= self.at {
                 self.decided = true;
                 self.versions = 0;
-                let version = (self.cursor.stamp(), self.cursor.version());
-                if let Some(shown) = shown_by(&self.key, version, self.now_ms) {
-                    return Ok(Some(shown));
+                if let Some(value) = value(self.cursor.stamp(), self.cursor.version(), self.now_ms) {
+                    return Ok(Some(KeyValue { key: Bytes::copy_from_slice(&self.key), value }));
                 }
             }
             if self.versions == VERSIONS_MAX {
@@ -125,35 +124,53 @@ impl<C: Cursor> Visible<C> {
 
     fn next_reverse(&mut self) -> Result<Option<KeyValue>> {
         while self.step()? {
-            let mut shown = None;
             let key = self.cursor.key();
-            if key != self.key {
-                shown =
-                    self.candidate.take().and_then(|candidate| shown_by(&self.key, candidate, self.now_ms));
-                replace(&mut self.key, key);
-                self.versions = 0;
+            if key == self.key {
+                self.propose()?;
+                continue;
             }
-            self.versions += 1;
-            if self.cursor.stamp() <= self.at {
-                self.candidate = Some((self.cursor.stamp(), self.cursor.version()));
-            }
-            if self.versions == VERSIONS_MAX {
-                self.seek_over_versions()?;
-            }
+            replace(&mut self.key, key);
+            (self.versions, self.decided) = (0, false);
+            let shown = self.candidate.take();
+            self.propose()?;
             if shown.is_some() {
                 return Ok(shown);
             }
         }
-        Ok(self.candidate.take().and_then(|candidate| shown_by(&self.key, candidate, self.now_ms)))
+        Ok(self.candidate.take())
+    }
+
+    /// Takes note of a version that is newer than those of its key before it.
+    fn propose(&mut self) -> Result<()> {
+        self.versions += 1;
+        if self.cursor.stamp() <= self.at {
+            self.decided = true;
+            self.show(self.cursor.stamp(), self.cursor.version());
+        }
+        if self.versions == VERSIONS_MAX && self.lookup.is_some() {
+            self.seek_over_versions()?;
+        }
+        Ok(())
+    }
+
+    /// Makes a version of the key at hand the candidate.
+    fn show(&mut self, stamp: Versionstamp, version: Version) {
+        match (value(stamp, version, self.now_ms), &mut self.candidate) {
+            (Some(value), Some(candidate)) => candidate.value = value,
+            (Some(value), candidate) => {
+                *candidate = Some(KeyValue { key: Bytes::copy_from_slice(&self.key), value })
+            }
+            (None, candidate) => *candidate = None,
+        }
     }
 
     /// Takes the version of the key at hand from the look-up, and goes on with the key before it.
     fn seek_over_versions(&mut self) -> Result<()> {
-        let Some(lookup) = &self.lookup else {
-            return Ok(());
-        };
-        if self.candidate.is_some() {
-            self.candidate = lookup(&self.key, self.at)?;
+        if let Some(lookup) = &self.lookup
+            && self.decided
+            && let Some((stamp, version)) = lookup(&self.key, self.at)?
+        {
+            self.show(stamp, version);
         }
         self.sought = Some(Place::before(Bytes::copy_from_slice(&self.key)));
         Ok(())
@@ -163,12 +180,6 @@ impl<C: Cursor> Visible<C> {
 fn replace(key: &mut Vec<u8>, by: &[u8]) {
     key.clear();
     key.extend_from_slice(by);
-}
-
-/// What a key shows at `now_ms` by this version.
-fn shown_by(key: &[u8], (stamp, version): (Versionstamp, Version), now_ms: u64) -> Option<KeyValue> {
-    let value = value(stamp, version, now_ms)?;
-    Some(KeyValue { key: Bytes::copy_from_slice(key), value })
 }
 
 #[cfg(test)]

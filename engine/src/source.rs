@@ -240,6 +240,12 @@ impl KeyRange {
         self.end().is_some_and(|end| end <= key)
     }
 
+    /// Whether all keys in it are above `key`.
+    pub(crate) fn starts_after(&self, key: &[u8]) -> bool {
+        // Comparing with nothing at all is slow: it reads at no address, which the processor has to undo.
+        !self.start.is_empty() && key < &self.start[..]
+    }
+
     /// Whether a source that goes in `direction` over this range, and has yielded nothing, is
     /// past `place` already.
     pub(crate) fn begins_past(&self, place: &Place, direction: Direction) -> bool {

@@ -94,7 +94,7 @@ impl Walk {
     pub(crate) fn stamp(&self) -> Versionstamp {
         match self {
             Walk::Forward(forward) => forward.stamp,
-            Walk::Reverse(reverse) => reverse.at.stamp,
+            Walk::Reverse(reverse) => reverse.at().map_or(Versionstamp::ZERO, |row| row.stamp),
         }
     }
 
@@ -119,7 +119,7 @@ impl Walk {
     fn body(&self) -> &Body {
         match self {
             Walk::Forward(forward) => &forward.body,
-            Walk::Reverse(reverse) => &reverse.at.body,
+            Walk::Reverse(reverse) => reverse.at().map_or(&Body::NONE, |row| &row.body),
         }
     }
 
@@ -207,14 +207,14 @@ pub(crate) struct Reverse {
     restarts: usize,
     /// Restarts up to the place that was sought.
     sought_restarts: usize,
-    /// Rows of the restart at hand, the next one last, and their keys.
+    /// Rows of the restart at hand, of which the first `left` were not shown yet, and their keys.
     rows: Vec<Held>,
+    left: usize,
     keys: Vec<u8>,
-    at: Held,
 }
 
 /// A decoded row.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Held {
     key_start: usize,
     key_end: usize,
@@ -230,14 +230,13 @@ impl Reverse {
             forward: Forward::new(block),
             rows: Vec::with_capacity(REVERSE_ROWS),
             keys: Vec::with_capacity(REVERSE_KEY_BYTES),
-            at: Held { key_start: 0, key_end: 0, stamp: Versionstamp::ZERO, body: Body::NONE },
+            left: 0,
         }
     }
 
     /// Goes to after the last row before `place`.
     fn seek(&mut self, place: (&[u8], Versionstamp)) -> Result<(), Malformed> {
-        let before = self.read_around(place)?;
-        self.rows.truncate(before);
+        self.left = self.read_around(place)?;
         Ok(())
     }
 
@@ -252,7 +251,7 @@ impl Reverse {
                 self.hold();
             }
         }
-        self.rows.truncate(before + 1);
+        self.left = self.rows.len().min(before + 1);
         self.next()
     }
 
@@ -260,7 +259,6 @@ impl Reverse {
     fn read_around(&mut self, (key, stamp): (&[u8], Versionstamp)) -> Result<usize, Malformed> {
         self.restarts = self.forward.block.restarts_before_key(key, stamp)?;
         self.sought_restarts = self.restarts;
-        self.rows.clear();
         self.read_restart()?;
         let is_before = |row: &Held| {
             let held = &self.keys[row.key_start..row.key_end];
@@ -270,29 +268,33 @@ impl Reverse {
     }
 
     fn next(&mut self) -> Result<bool, Malformed> {
-        if self.rows.is_empty() {
+        if self.left == 0 {
             self.read_restart()?;
         }
-        match self.rows.pop() {
-            Some(row) => {
-                self.at = row;
-                Ok(true)
-            }
-            None => Ok(false),
+        match self.left.checked_sub(1) {
+            Some(left) => self.left = left,
+            None => return Ok(false),
         }
+        Ok(true)
+    }
+
+    /// The row at hand.
+    fn at(&self) -> Option<&Held> {
+        self.rows.get(self.left)
     }
 
     fn key(&self) -> &[u8] {
-        &self.keys[self.at.key_start..self.at.key_end]
+        self.at().and_then(|row| self.keys.get(row.key_start..row.key_end)).unwrap_or_default()
     }
 
     /// Reads the rows of the last restart that was not read.
     fn read_restart(&mut self) -> Result<(), Malformed> {
+        self.rows.clear();
+        self.keys.clear();
+        self.left = 0;
         let Some(restart) = self.restarts.checked_sub(1) else {
             return Ok(());
         };
-        self.keys.clear();
-        (self.at.key_start, self.at.key_end) = (0, 0);
         self.forward.go_to(restart, self.restarts)?;
         if self.forward.offset == self.forward.end {
             return Err(Malformed { offset: self.forward.offset, expected: "restarts of different rows" });
@@ -307,6 +309,7 @@ impl Reverse {
             });
         }
         self.restarts = restart;
+        self.left = self.rows.len();
         Ok(())
     }
 

@@ -197,7 +197,7 @@ impl TableCursor {
         let is_inside = found
             && match self.direction {
                 Direction::Forward => !self.range.ends_before(self.key()),
-                Direction::Reverse => self.range.start() <= self.key(),
+                Direction::Reverse => !self.range.starts_after(self.key()),
             };
         self.done = !is_inside;
         is_inside
