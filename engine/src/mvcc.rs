@@ -2,14 +2,18 @@
 //!
 //! - Of each key it is the newest version that is not newer than the reader's stamp, unless that
 //!   is a delete or is expired at the reader's time: then nothing, whatever is older.
+//! - What an erasure hides from the reader is not seen: if it hides the newest version of a key, it hides the
+//!   older ones as well.
 //! - A key with many versions costs a bounded number of steps: past [`VERSIONS_MAX`] of them it
 //!   seeks. In reverse that takes a look-up of the key, see [`Visible::with_lookup`].
 //! - In reverse the versions of a key come oldest first, so a key is known when the next one comes.
 
 use crate::entry::{Direction, Version};
+use crate::erasure::Erasures;
 use crate::source::{Cursor, Place};
 use crate::{KeyValue, Result, Value, Versionstamp};
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// The value that a version gives a reader at `now_ms`.
 pub(crate) fn value(stamp: Versionstamp, version: Version, now_ms: u64) -> Option<Value> {
@@ -35,6 +39,7 @@ pub(crate) struct Visible<C> {
     at: Versionstamp,
     now_ms: u64,
     lookup: Option<Lookup>,
+    erasures: Arc<Erasures>,
     /// Where the next step goes, unless to the next entry.
     sought: Option<Place>,
     /// The key at hand, and how many of its versions were stepped over.
@@ -61,12 +66,20 @@ impl<C: Cursor> Visible<C> {
             at,
             now_ms,
             lookup: None,
+            erasures: Arc::default(),
             sought: None,
             key: Vec::new(),
             versions: 0,
             decided: false,
             candidate: None,
         }
+    }
+
+    /// Leaves out what these hide.
+    #[must_use]
+    pub(crate) fn with_erasures(mut self, erasures: Arc<Erasures>) -> Self {
+        self.erasures = erasures;
+        self
     }
 
     /// Uses `lookup`, which reads the same entries as the cursor, where a key has many versions.
@@ -107,7 +120,7 @@ impl<C: Cursor> Visible<C> {
             if !self.decided && self.cursor.stamp() <= self.at {
                 self.decided = true;
                 self.versions = 0;
-                if let Some(value) = value(self.cursor.stamp(), self.cursor.version(), self.now_ms) {
+                if let Some(value) = self.shown(self.cursor.stamp(), self.cursor.version()) {
                     return Ok(Some(KeyValue { key: Bytes::copy_from_slice(&self.key), value }));
                 }
             }
@@ -155,7 +168,7 @@ impl<C: Cursor> Visible<C> {
 
     /// Makes a version of the key at hand the candidate.
     fn show(&mut self, stamp: Versionstamp, version: Version) {
-        match (value(stamp, version, self.now_ms), &mut self.candidate) {
+        match (self.shown(stamp, version), &mut self.candidate) {
             (Some(value), Some(candidate)) => candidate.value = value,
             (Some(value), candidate) => {
                 *candidate = Some(KeyValue { key: Bytes::copy_from_slice(&self.key), value })
@@ -164,13 +177,23 @@ impl<C: Cursor> Visible<C> {
         }
     }
 
+    /// What a version of the key at hand shows.
+    fn shown(&self, stamp: Versionstamp, version: Version) -> Option<Value> {
+        if self.erasures.hide(&self.key, stamp, self.at) {
+            return None;
+        }
+        value(stamp, version, self.now_ms)
+    }
+
     /// Takes the version of the key at hand from the look-up, and goes on with the key before it.
     fn seek_over_versions(&mut self) -> Result<()> {
         if let Some(lookup) = &self.lookup
             && self.decided
-            && let Some((stamp, version)) = lookup(&self.key, self.at)?
         {
-            self.show(stamp, version);
+            match lookup(&self.key, self.at)? {
+                Some((stamp, version)) => self.show(stamp, version),
+                None => self.candidate = None,
+            }
         }
         self.sought = Some(Place::before(Bytes::copy_from_slice(&self.key)));
         Ok(())
@@ -186,6 +209,7 @@ fn replace(key: &mut Vec<u8>, by: &[u8]) {
 mod tests {
     use super::*;
     use crate::entry::Entry;
+    use crate::erasure::Erasure;
     use crate::source::{Held, Source};
     use crate::testing::{Listed, entry, newest, put, stamp};
     use proptest::prelude::*;
@@ -277,6 +301,27 @@ mod tests {
                 assert_eq!(found.iter().map(|found| found.value.stamp).max(), Some(at));
                 assert_eq!(found.len(), 3);
                 assert!(steps.load(Ordering::Relaxed) < 30, "{steps:?} steps");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_erasure_hides_a_key_of_many_versions_in_both_directions() -> Result<()> {
+        let mut all: Vec<Entry> = (1..=50).map(|at| entry("hot", at, put(""))).collect();
+        all.extend(["a", "z"].map(|key| entry(key, 60, put(""))));
+        let erasure = Erasure { prefix: Bytes::from_static(b"h"), stamp: stamp(55) };
+        let erasures: Arc<Erasures> = Arc::new([erasure].into_iter().collect());
+        for direction in [Direction::Forward, Direction::Reverse] {
+            for (at, shown) in [(54, 1), (55, 0), (60, 2)] {
+                let (looked_up, hiding) = (all.clone(), Arc::clone(&erasures));
+                let lookup = Box::new(move |key: &[u8], at| {
+                    let found = newest(&looked_up, key, at);
+                    Ok(found.filter(|(stamp, _)| !hiding.hide(key, *stamp, at)))
+                });
+                let visible = Visible::new(listed(&all, direction), direction, stamp(at), 0);
+                let found = collect(visible.with_erasures(Arc::clone(&erasures)).with_lookup(lookup))?;
+                assert_eq!(found.len(), shown, "{direction:?} at {at}");
             }
         }
         Ok(())

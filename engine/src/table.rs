@@ -22,6 +22,7 @@
 
 pub(crate) mod cursor;
 pub(crate) mod footer;
+pub(crate) mod hidden;
 pub(crate) mod meta;
 mod output;
 pub(crate) mod reader;

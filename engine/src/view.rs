@@ -1,11 +1,12 @@
 //! What a reader sees: the memtables and levels of one moment, as one immutable value.
 //!
 //! - Writers of the view replace it whole; readers load it without waiting.
-//! - A view never loses an entry that an older one had, except versions below its horizon.
+//! - A view never loses an entry that an older one had, except versions below its horizons.
 
 use crate::Applied;
-use crate::compaction::Horizon;
 use crate::entry::{Direction, Presence, Version};
+use crate::erasure::Erasures;
+use crate::horizon::{Horizon, Horizons};
 use crate::levels::{LevelCursor, Levels};
 use crate::memtable::Memtable;
 use crate::merge::Merge;
@@ -32,12 +33,27 @@ pub(crate) struct View {
     /// Oldest first.
     pub(crate) sealed: Vec<Arc<SealedMemtable>>,
     pub(crate) levels: Arc<Levels>,
-    pub(crate) horizon: Horizon,
+    /// What tables may lack lies below them.
+    pub(crate) horizons: Arc<Horizons>,
+    /// The highest of them: most readers are above it and need no other.
+    pub(crate) highest: Horizon,
+    /// Every deletion of a prefix that may hide something here.
+    pub(crate) erasures: Arc<Erasures>,
 }
 
 impl View {
-    /// The newest version of `key` that is not newer than `at`.
+    pub(crate) fn set_horizons(&mut self, horizons: Arc<Horizons>) {
+        self.highest = horizons.highest();
+        self.horizons = horizons;
+    }
+
+    /// The newest version of `key` that is not newer than `at`, unless an erasure hides it.
     pub(crate) fn get(&self, key: &[u8], at: Versionstamp) -> Result<Option<(Versionstamp, Version)>> {
+        let found = self.stored(key, at)?;
+        Ok(found.filter(|(stamp, _)| !self.erasures.hide(key, *stamp, at)))
+    }
+
+    fn stored(&self, key: &[u8], at: Versionstamp) -> Result<Option<(Versionstamp, Version)>> {
         if let Some(found) = self.active.get(key, at) {
             return Ok(Some(found));
         }
@@ -50,6 +66,11 @@ impl View {
 
     /// The same, without its value.
     pub(crate) fn newest(&self, key: &[u8], at: Versionstamp) -> Result<Option<(Versionstamp, Presence)>> {
+        let found = self.newest_stored(key, at)?;
+        Ok(found.filter(|(stamp, _)| !self.erasures.hide(key, *stamp, at)))
+    }
+
+    fn newest_stored(&self, key: &[u8], at: Versionstamp) -> Result<Option<(Versionstamp, Presence)>> {
         let memtables = std::iter::once(&self.active).chain(self.sealed.iter().rev().map(|it| &it.memtable));
         match memtables.filter_map(|memtable| memtable.get(key, at)).next() {
             Some((stamp, version)) => Ok(Some((stamp, version.presence()))),
@@ -57,7 +78,7 @@ impl View {
         }
     }
 
-    /// Every version of every key in `range`.
+    /// Every version of every key in `range`, hidden by an erasure or not.
     pub(crate) fn cursor(&self, range: &KeyRange, direction: Direction) -> Merge<Part> {
         let memtables = std::iter::once(&self.active).chain(self.sealed.iter().map(|it| &it.memtable));
         let memtables = memtables.filter(|memtable| !memtable.is_empty());

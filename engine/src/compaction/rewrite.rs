@@ -6,7 +6,7 @@
 //! - A new table can be the same as an old one, and has the same name then: whoever removes the files of
 //!   the old ones must leave those that are live again.
 
-use super::Horizon;
+use super::Bounds;
 use super::plan::Choice;
 use super::retention::Retention;
 use crate::entry::{Direction, Entry};
@@ -44,7 +44,7 @@ pub(crate) fn run(
     target: &Target<'_>,
     choice: &Choice,
     levels: &Levels,
-    horizon: Horizon,
+    bounds: &Bounds,
 ) -> Result<Vec<Meta>> {
     if choice.is_move(target.options) {
         return Ok(choice.inputs.iter().map(|table| table.meta().clone()).collect());
@@ -52,10 +52,12 @@ pub(crate) fn run(
     let source = |table: &Arc<_>| {
         crate::table::Reader::source(table, KeyRange::all(), Direction::Forward, Caching::Pass)
     };
-    let mut source = merge(choice.inputs.iter().map(source).collect(), Direction::Forward);
+    let visible = choice.inputs.iter().filter(|table| !bounds.hide_all_of(table.meta()));
+    let mut source = merge(visible.map(source).collect(), Direction::Forward);
     let is_bottom = (choice.to + 1..=LEVEL_MAX).all(|level| levels.level(level).is_empty());
-    let mut retention = Retention::new(horizon);
-    let mut output = Output { target, is_bottom, writer: None, last_key: Bytes::new(), finished: Vec::new() };
+    let mut retention = Retention::new(bounds.clone());
+    let mut output =
+        Output { target, bounds, is_bottom, writer: None, last_key: Bytes::new(), finished: Vec::new() };
     while let Some(entry) = source.next()? {
         let below = |key: &[u8]| {
             (choice.to + 1..=LEVEL_MAX).any(|level| !levels.overlapping(level, key, key).is_empty())
@@ -70,6 +72,7 @@ pub(crate) fn run(
 /// Tables being written, one after the other.
 struct Output<'a> {
     target: &'a Target<'a>,
+    bounds: &'a Bounds,
     is_bottom: bool,
     writer: Option<Writer>,
     last_key: Bytes,
@@ -86,7 +89,10 @@ impl Output<'_> {
         }
         let writer = match &mut self.writer {
             Some(writer) => writer,
-            None => self.writer.insert(create(self.target, self.is_bottom)?),
+            None => {
+                let writer = create(self.target, self.is_bottom)?;
+                self.writer.insert(writer.counting_under(Arc::clone(&self.bounds.horizons)))
+            }
         };
         writer.add(entry)?;
         self.last_key = entry.key.clone();

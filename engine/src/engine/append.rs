@@ -3,6 +3,7 @@
 use super::{Appender, Core};
 use crate::Applied;
 use crate::entry::Version;
+use crate::erasure::{self, Erasure, Erasures};
 use crate::lineage::Lineage;
 use crate::manifest::edit::Edit;
 use crate::manifest::set_mark;
@@ -20,30 +21,47 @@ use std::sync::atomic::Ordering;
 impl Core {
     pub(super) fn append(&self, record: &Record) -> Result<()> {
         self.running()?;
+        record.check()?;
         self.make_room()?;
         let mut appender = self.appender.lock();
-        self.append_locked(&mut appender, record)
+        hash_follows(&appender.applied, record)?;
+        self.append_locked(&mut appender, record, self.env.clock.now_ms())?;
+        self.unpublished.lock().push_back(appender.applied);
+        self.seal_what_is_full(&mut appender)
     }
 
-    fn append_locked(&self, appender: &mut Appender, record: &Record) -> Result<()> {
+    fn append_locked(&self, appender: &mut Appender, record: &Record, now_ms: u64) -> Result<()> {
         self.running()?;
         follows(&appender.applied, record)?;
+        let erasures: Vec<Erasure> = erasure::of_record(record).collect();
+        self.room_for(&erasures)?;
         self.disk.check()?;
-        let now_ms = self.env.clock.now_ms();
         appender.log.append(record, now_ms).map_err(|error| match error.kind() {
             io::ErrorKind::StorageFull => self.disk.full(),
             _ => self.stop_on(Error::io("append to the log in", &self.dir)(error)),
         })?;
-        let memtable = self.view.load().active.clone();
-        insert(&memtable, record);
+        insert(&appender.memtable, record);
+        // One point per change of the clock: most records find the one before's.
+        if appender.applied.version == 0 || appender.applied.time_ms != record.time_ms {
+            self.times.write().push(Point { version: record.version, time_ms: record.time_ms });
+        }
+        if !erasures.is_empty() {
+            self.change_view(|view| {
+                let mut all = Erasures::clone(&view.erasures);
+                all.extend(erasures);
+                view.erasures = Arc::new(all);
+            });
+        }
         appender.applied = appender.applied.after(record);
         for mark in &record.marks {
             set_mark(&mut appender.marks, mark.name.clone(), mark.value.clone());
         }
-        self.times.write().push(Point { version: record.version, time_ms: record.time_ms });
-        self.unpublished.lock().push_back(appender.applied);
         self.counters.appended(record);
-        if memtable.bytes() >= self.options.memtable_bytes_max {
+        Ok(())
+    }
+
+    fn seal_what_is_full(&self, appender: &mut Appender) -> Result<()> {
+        if appender.memtable.bytes() >= self.options.memtable_bytes_max {
             self.seal_memtable(appender);
         }
         if appender.log.active_bytes() >= self.options.segment_bytes_max {
@@ -52,11 +70,22 @@ impl Core {
         Ok(())
     }
 
+    fn room_for(&self, erasures: &[Erasure]) -> Result<()> {
+        let bytes = erasures.iter().map(|erasure| erasure.prefix.len()).sum();
+        let view = self.view.load();
+        if erasures.is_empty() || view.erasures.has_room(erasures.len(), bytes) {
+            return Ok(());
+        }
+        Err(Error::ErasuresFull { waiting: view.erasures.len() })
+    }
+
     /// Starts a new memtable, so that the full one can be flushed.
-    pub(super) fn seal_memtable(&self, appender: &Appender) {
+    pub(super) fn seal_memtable(&self, appender: &mut Appender) {
         let (end, marks) = (appender.applied, appender.marks.clone());
+        let active = Arc::new(Memtable::new());
+        let memtable = std::mem::replace(&mut appender.memtable, Arc::clone(&active));
         self.change_view(|view| {
-            let memtable = std::mem::replace(&mut view.active, Arc::new(Memtable::new()));
+            view.active = active;
             view.sealed.push(Arc::new(SealedMemtable { memtable, end, marks }));
         });
     }
@@ -116,29 +145,35 @@ impl Core {
         self.make_room()?;
         let version = {
             let mut appender = self.appender.lock();
-            let record = self.record_of(&appender, batches);
-            self.append_locked(&mut appender, &record)?;
-            record.version
+            self.append_batches(&mut appender, batches)?;
+            self.unpublished.lock().push_back(appender.applied);
+            self.seal_what_is_full(&mut appender)?;
+            appender.applied.version
         };
         self.sync()?;
         self.publish(version);
         Ok(version)
     }
 
-    fn record_of(&self, appender: &Appender, batches: Vec<WriteBatch>) -> Record {
-        let applied = appender.applied;
-        let epoch = appender.lineage.epoch;
-        let first_of_lineage = applied.version == 0 || epoch_of(applied.version) < epoch;
-        let mut record = Record {
-            version: if first_of_lineage { version_of(epoch, 1) } else { applied.version + 1 },
-            term: applied.term,
-            time_ms: applied.time_ms.max(self.env.clock.now_ms()),
-            hash: applied.hash,
-            batches: (0..=u16::MAX).zip(batches).collect(),
-            marks: Vec::new(),
-        };
-        record.hash = record.hash_after(applied.hash);
-        record
+    /// Appends and publishes one batch, and all that was appended before it.
+    pub(super) fn commit_unsynced(&self, batch: WriteBatch) -> Result<u64> {
+        self.running()?;
+        self.make_room()?;
+        let mut appender = self.appender.lock();
+        self.append_batches(&mut appender, vec![batch])?;
+        {
+            let mut unpublished = self.unpublished.lock();
+            unpublished.clear();
+            *self.published.write() = appender.applied;
+        }
+        self.seal_what_is_full(&mut appender)?;
+        Ok(appender.applied.version)
+    }
+
+    fn append_batches(&self, appender: &mut Appender, batches: Vec<WriteBatch>) -> Result<()> {
+        let now_ms = self.env.clock.now_ms();
+        let record = record_of(appender, batches, now_ms);
+        self.append_locked(appender, &record, now_ms)
     }
 
     pub(super) fn begin_lineage(&self, id: LineageId) -> Result<Lineage> {
@@ -170,6 +205,23 @@ pub(super) fn salt(env: &Env) -> u64 {
     u64::from_le_bytes(salt)
 }
 
+/// The record after the last one, with these batches.
+fn record_of(appender: &Appender, batches: Vec<WriteBatch>, now_ms: u64) -> Record {
+    let applied = appender.applied;
+    let epoch = appender.lineage.epoch;
+    let first_of_lineage = applied.version == 0 || epoch_of(applied.version) < epoch;
+    let mut record = Record {
+        version: if first_of_lineage { version_of(epoch, 1) } else { applied.version + 1 },
+        term: applied.term,
+        time_ms: applied.time_ms.max(now_ms),
+        hash: applied.hash,
+        batches: (0..=u16::MAX).zip(batches).collect(),
+        marks: Vec::new(),
+    };
+    record.hash = record.hash_after(applied.hash);
+    record
+}
+
 fn follows(applied: &Applied, record: &Record) -> Result<()> {
     let refuse =
         |reason| Err(Error::OutOfOrder { version: record.version, applied: applied.version, reason });
@@ -179,7 +231,15 @@ fn follows(applied: &Applied, record: &Record) -> Result<()> {
     if record.time_ms < applied.time_ms {
         return refuse("its clock falls");
     }
-    debug_assert_eq!(record.hash, record.hash_after(applied.hash), "the content hash follows");
+    Ok(())
+}
+
+/// A log whose content hash did not follow could not be opened again.
+fn hash_follows(applied: &Applied, record: &Record) -> Result<()> {
+    if record.version > applied.version && record.hash != record.hash_after(applied.hash) {
+        let reason = "its content hash does not follow from its commits";
+        return Err(Error::OutOfOrder { version: record.version, applied: applied.version, reason });
+    }
     Ok(())
 }
 
@@ -197,6 +257,8 @@ fn insert_batch(memtable: &Memtable, stamp: Versionstamp, batch: &WriteBatch) {
                 memtable.insert(key, stamp, Version::Put { value, expire_at_ms });
             }
             Op::Delete { key } => memtable.insert(key, stamp, Version::Delete),
+            // Erasures stand beside the memtables.
+            Op::DeletePrefix { .. } => {}
         }
     }
 }
