@@ -317,3 +317,33 @@ fn statistics_say_what_was_written_and_who_holds_on_to_what() -> TestResult {
     assert_eq!((after.held_views, after.oldest_view_ms), (0, 0));
     Ok(())
 }
+
+#[test]
+fn statistics_say_what_reads_cost() -> TestResult {
+    let (env, _disk, _clock) = sim::env(1);
+    let (engine, _) = Engine::open(env, Path::new(DIR), small())?;
+    for n in 0..200u32 {
+        put(&engine, &(2 * n).to_be_bytes(), &[3; 60])?;
+    }
+    engine.flush()?;
+    while engine.compact()? == Progress::Worked {}
+    let snapshot = engine.snapshot();
+    let before = engine.statistics();
+    for n in 0..400u32 {
+        assert_eq!(snapshot.get(&n.to_be_bytes())?.is_some(), n % 2 == 0);
+    }
+    assert_eq!(rows(&snapshot, Direction::Forward)?.len(), 200);
+    let after = engine.statistics();
+    assert_eq!((after.gets - before.gets, after.ranges - before.ranges), (400, 1));
+    let (rejected, in_vain) = (after.filter_rejections, after.filter_false_positives);
+    assert!(rejected > 150 && in_vain < 10, "of 200 keys that are not there: {after}");
+    let read: u64 = after.levels.iter().map(|level| level.blocks_read).sum();
+    assert!(read > 0 && read <= after.cache_misses, "{after}");
+    for n in 0..400u32 {
+        snapshot.get(&n.to_be_bytes())?;
+    }
+    let again = engine.statistics();
+    assert_eq!(again.cache_misses, after.cache_misses, "all of it is in the cache");
+    assert!(again.cache_hits > after.cache_hits);
+    Ok(())
+}

@@ -59,6 +59,11 @@ pub struct Statistics {
     pub gets: u64,
     /// Ranges that were asked for.
     pub ranges: u64,
+    /// Tables that a filter left out of a get. None, with many gets of keys that are not there: filters do not fit memory.
+    pub filter_rejections: u64,
+    /// Tables that a filter let through to a get, and that had no version of the key. About one in 256 of those that could
+    /// be left out; far more: gets at old stamps, or something is wrong with the filters.
+    pub filter_false_positives: u64,
     /// Blocks found in the cache. A get asks for two or three; far more of them for each get: many tables may hold its key.
     pub cache_hits: u64,
     /// Blocks read from disk. A large share of all blocks: the cache is too small for what is read often.
@@ -274,7 +279,8 @@ impl Core {
             table_bytes += table.meta().bytes;
             history_bytes += table.footer().hidden.iter().map(Hidden::bytes).sum::<u64>();
         }
-        let (gets, ranges) = view.reads.gets_and_ranges();
+        let (gets, ranges) = view.levels.reads().gets_and_ranges();
+        let (filter_rejections, filter_false_positives) = view.levels.reads().rejected_and_in_vain();
         let (held_views, oldest_view_ms) = self.held_views();
         let horizon = view.horizons.of_rest();
         let now_ms = self.env.clock.now_ms();
@@ -301,6 +307,8 @@ impl Core {
             levels: levels::collect(&view.levels, &self.counters.traffic),
             gets,
             ranges,
+            filter_rejections,
+            filter_false_positives,
             cache_hits,
             cache_misses,
             disk_available_bytes: of(&self.disk.available),

@@ -102,14 +102,17 @@ impl Statistics {
         writeln!(f, "compactions  {}, {} written", self.compactions, Bytes(self.compacted_bytes))?;
         writeln!(f, "             {:.2} bytes written for each one asked for", self.write_amplification())?;
         writeln!(f, "tables       {}", Bytes(self.table_bytes))?;
-        writeln!(f, "  level  tables        bytes  times         read      written        moved")?;
+        writeln!(
+            f,
+            "  level  tables        bytes  times         read      written        moved  blocks read"
+        )?;
         for (number, level) in self.levels.iter().enumerate() {
             let LevelStatistics { tables, writes, .. } = level;
             write!(f, "  {number:5}  {tables:6}  {:>11}  {writes:5}", Bytes(level.bytes).to_string())?;
             for bytes in [level.read_bytes, level.written_bytes, level.moved_bytes] {
                 write!(f, "  {:>11}", Bytes(bytes).to_string())?;
             }
-            writeln!(f)?;
+            writeln!(f, "  {:>11}", level.blocks_read)?;
         }
         Ok(())
     }
@@ -125,6 +128,8 @@ impl Statistics {
 
     fn reads(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "reads        {} gets, {} ranges", self.gets, self.ranges)?;
+        let (rejected, in_vain) = (self.filter_rejections, self.filter_false_positives);
+        writeln!(f, "filters      {rejected} tables left out, {in_vain} let through in vain")?;
         let blocks = self.cache_hits + self.cache_misses;
         writeln!(f, "blocks       {blocks} asked for, {} in the cache", Share(self.cache_hits, blocks))?;
         let oldest = Time(self.oldest_view_ms.saturating_mul(1_000_000));
@@ -166,10 +171,13 @@ mod tests {
                     read_bytes: 2 << 20,
                     written_bytes: 1 << 20,
                     moved_bytes: 7,
+                    blocks_read: 9,
                 },
             ],
             table_bytes: 1_536,
             gets: 7,
+            filter_rejections: 5,
+            filter_false_positives: 2,
             cache_hits: 3,
             cache_misses: 1,
             history_bytes: 9,
@@ -191,11 +199,12 @@ flushes      0, 1.0 MiB written
 compactions  0, 0 B written
              2.00 bytes written for each one asked for
 tables       1.5 KiB
-  level  tables        bytes  times         read      written        moved
-      0       2        512 B      3          0 B      1.0 MiB          0 B
-      1       1      1.0 KiB      1      2.0 MiB      1.0 MiB          7 B
+  level  tables        bytes  times         read      written        moved  blocks read
+      0       2        512 B      3          0 B      1.0 MiB          0 B            0
+      1       1      1.0 KiB      1      2.0 MiB      1.0 MiB          7 B            9
 history      9 B of hidden versions in tables, the horizon is 60.0 s back; 4 deleted prefixes
 reads        7 gets, 0 ranges
+filters      5 tables left out, 2 let through in vain
 blocks       4 asked for, 75.0 % in the cache
 old views    1 held by snapshots, the oldest for 2.5 s
 disk         0 B free";

@@ -18,6 +18,9 @@ pub struct LevelStatistics {
     pub written_bytes: u64,
     /// What came from above without being written: tables that overlap nothing.
     pub moved_bytes: u64,
+    /// Blocks of its live tables that readers had to read from the disk, since each table was opened: which level the
+    /// cache does not hold.
+    pub blocks_read: u64,
 }
 
 /// What moved into one level.
@@ -51,6 +54,7 @@ pub(super) fn collect(levels: &Levels, traffic: &[Traffic; LEVELS]) -> Vec<Level
         read_bytes: of(&traffic.read_bytes),
         written_bytes: of(&traffic.written_bytes),
         moved_bytes: of(&traffic.moved_bytes),
+        blocks_read: levels.level(level).iter().map(|table| table.blocks_read()).sum(),
     });
     let mut all: Vec<_> = all.collect();
     while all.pop_if(|level| *level == LevelStatistics::default()).is_some() {}
