@@ -4,6 +4,7 @@
 //! - A view never loses an entry that an older one had, except versions below its horizons.
 
 use crate::Applied;
+use crate::counters::Reads;
 use crate::entry::{Direction, Version};
 use crate::erasure::Erasures;
 use crate::horizon::{Horizon, Horizons};
@@ -32,6 +33,8 @@ pub(crate) struct View {
     /// Oldest first.
     pub(crate) sealed: Vec<Arc<SealedMemtable>>,
     pub(crate) levels: Arc<Levels>,
+    /// What readers of all views of the engine count.
+    pub(crate) reads: Arc<Reads>,
     /// What tables may lack lies below them.
     pub(crate) horizons: Arc<Horizons>,
     /// The highest of them: most readers are above it and need no other.

@@ -4,6 +4,7 @@ mod bad_input;
 mod churn;
 mod crash;
 mod erasure;
+mod examples;
 mod flips;
 mod history;
 mod model;
