@@ -94,6 +94,7 @@ pub(crate) mod memtable;
 pub(crate) mod merge;
 pub(crate) mod mvcc;
 pub(crate) mod source;
+pub(crate) mod sync;
 pub(crate) mod table;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -84,8 +84,8 @@ impl Snapshot {
     pub fn newest_stamp(&self, key: &[u8]) -> Result<Option<Versionstamp>> {
         self.view.reads.get();
         self.refuse_below(|horizons| horizons.of(key))?;
-        let found = self.view.get(key, self.at)?;
-        Ok(found.filter(|(_, version)| !version.is_absent_at(self.time_ms)).map(|(stamp, _)| stamp))
+        let found = self.view.newest(key, self.at)?;
+        Ok(found.filter(|(_, presence)| !presence.is_absent_at(self.time_ms)).map(|(stamp, _)| stamp))
     }
 
     /// The entries with `start <= key < end`, in the direction asked; none when `start` is `end`.

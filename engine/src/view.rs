@@ -5,7 +5,7 @@
 
 use crate::Applied;
 use crate::counters::Reads;
-use crate::entry::{Direction, Version};
+use crate::entry::{Direction, Presence, Version};
 use crate::erasure::Erasures;
 use crate::horizon::{Horizon, Horizons};
 use crate::levels::Levels;
@@ -56,14 +56,24 @@ impl View {
     }
 
     fn stored(&self, key: &[u8], at: Versionstamp) -> Result<Option<(Versionstamp, Version)>> {
-        if let Some(found) = self.active.get(key, at) {
-            return Ok(Some(found));
-        }
-        let newest_first = self.sealed.iter().rev();
-        match newest_first.filter_map(|sealed| sealed.memtable.get(key, at)).next() {
+        match self.memtables().find_map(|memtable| memtable.get(key, at)) {
             Some(found) => Ok(Some(found)),
             None => self.levels.get(key, at),
         }
+    }
+
+    /// As [`get`](Self::get), without the value.
+    pub(crate) fn newest(&self, key: &[u8], at: Versionstamp) -> Result<Option<(Versionstamp, Presence)>> {
+        let found = match self.memtables().find_map(|memtable| memtable.newest(key, at)) {
+            Some(found) => Some(found),
+            None => self.levels.get(key, at)?.map(|(stamp, version)| (stamp, version.presence())),
+        };
+        Ok(found.filter(|(stamp, _)| !self.erasures.hide(key, *stamp, at)))
+    }
+
+    /// Newest first.
+    fn memtables(&self) -> impl Iterator<Item = &Arc<Memtable>> {
+        [&self.active].into_iter().chain(self.sealed.iter().rev().map(|sealed| &sealed.memtable))
     }
 
     /// Every version of every key in `range`, hidden by an erasure or not.
