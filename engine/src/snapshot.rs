@@ -119,7 +119,8 @@ impl Snapshot {
     fn scan(&self, range: &KeyRange, direction: Direction) -> Range {
         self.view.reads.range();
         let view = Arc::clone(&self.view);
-        let visible = Visible::new(self.view.source(range, direction), direction, self.at, self.time_ms)
+        let source = self.view.source(range, direction, self.at);
+        let visible = Visible::new(source, direction, self.at, self.time_ms)
             .with_erasures(Arc::clone(&view.erasures))
             .with_lookup(Box::new(move |key, at| view.get(key, at)));
         Range { visible, refused: None, failed: false }

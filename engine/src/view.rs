@@ -12,6 +12,7 @@ use crate::levels::Levels;
 use crate::memtable::Memtable;
 use crate::merge::merge;
 use crate::source::{KeyRange, Source};
+use crate::table::Reader;
 use crate::{Result, Versionstamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -76,11 +77,20 @@ impl View {
         [&self.active].into_iter().chain(self.sealed.iter().rev().map(|sealed| &sealed.memtable))
     }
 
-    /// Every version of every key in `range`, hidden by an erasure or not.
-    pub(crate) fn source(&self, range: &KeyRange, direction: Direction) -> Box<dyn Source> {
+    /// The levels without tables of which a reader of `range` at `at` sees nothing: a scan over a deleted prefix must
+    /// not step over all that was in it.
+    fn levels_for(&self, range: &KeyRange, at: Versionstamp) -> Arc<Levels> {
+        let is_hidden = |table: &Reader| self.erasures.hide_all_of(table.meta(), at);
+        let any =
+            !self.erasures.is_empty() && self.levels.meeting_range(range).any(|(_, table)| is_hidden(table));
+        if any { Arc::new(self.levels.without(is_hidden)) } else { Arc::clone(&self.levels) }
+    }
+
+    /// Every version of every key in `range` that a reader at `at` may see, and others.
+    pub(crate) fn source(&self, range: &KeyRange, direction: Direction, at: Versionstamp) -> Box<dyn Source> {
         let mut sources = vec![self.active.source(range.clone(), direction)];
         sources.extend(self.sealed.iter().map(|sealed| sealed.memtable.source(range.clone(), direction)));
-        sources.extend(self.levels.sources(range, direction));
+        sources.extend(self.levels_for(range, at).sources(range, direction));
         merge(sources, direction)
     }
 }
