@@ -84,6 +84,14 @@ impl Levels {
         }
     }
 
+    /// These levels without some tables.
+    #[must_use]
+    pub(crate) fn without(&self, leave_out: impl Fn(&Reader) -> bool) -> Self {
+        let mut left = self.clone();
+        left.levels.iter_mut().for_each(|tables| tables.retain(|table| !leave_out(table)));
+        left
+    }
+
     fn sort(&mut self) {
         let [first, deeper @ ..] = &mut self.levels;
         first.sort_by_key(|table| (table.meta().last_stamp, table.meta().first_stamp, table.meta().digest));

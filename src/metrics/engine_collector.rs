@@ -77,6 +77,13 @@ impl Collector for EngineCollector {
                 s.oldest_view_ms,
             ),
             ("engine_table_bytes", "Bytes of live tables", s.table_bytes),
+            ("engine_history_bytes", "Bytes of old versions in tables", s.history_bytes),
+            (
+                "engine_history_age_ms",
+                "How far back versions can be read, 0 while all can",
+                s.history_age_ms.unwrap_or(0),
+            ),
+            ("engine_erasures", "Deleted prefixes that may still hide something", s.erasures),
             ("engine_tables", "Live tables", s.tables.iter().sum()),
             ("engine_segments", "Sealed log segments kept", s.segments),
             ("disk_available_bytes", "Free bytes on the disk", s.disk_available_bytes),
