@@ -13,9 +13,11 @@ mod compact;
 mod flush;
 mod history;
 mod open;
+pub(crate) mod pressure;
 mod statistics;
 mod upkeep;
 
+use crate::budget::{Account, Budget};
 use crate::cache::Cache;
 use crate::commit::CommitQueue;
 use crate::fs::DirLock;
@@ -35,13 +37,13 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
 
 pub use checkpoint::Checkpoint;
 pub use open::Recovery;
-pub use statistics::Statistics;
+pub use statistics::{MemoryUse, Statistics};
 pub use upkeep::Progress;
 
 /// A log-structured store with versionstamped MVCC in one directory. Clones share it.
@@ -51,8 +53,11 @@ pub struct Engine {
 }
 
 #[derive(Debug)]
-struct Core {
+pub(crate) struct Core {
     env: Env,
+    pub(crate) budget: Arc<Budget>,
+    account: Account,
+    pub(crate) pressure: pressure::Pressure,
     dir: PathBuf,
     options: Options,
     cache: Arc<Cache>,
@@ -60,6 +65,8 @@ struct Core {
     /// Held while the view is read, changed and stored.
     view_change: Mutex<()>,
     appender: Mutex<Appender>,
+    /// Views that were replaced, oldest first, and when.
+    replaced_views: Mutex<VecDeque<(Weak<View>, u64)>>,
     published: RwLock<Applied>,
     unpublished: Mutex<VecDeque<Applied>>,
     times: RwLock<Times>,
@@ -67,15 +74,15 @@ struct Core {
     /// Deletions of prefixes in commits that are under way: how many, and the bytes of their prefixes.
     erasing: Mutex<(usize, usize)>,
     manifest: Mutex<Manifest>,
-    flush: Mutex<()>,
-    compaction: Mutex<()>,
+    flush: Mutex<Option<flush::Flush>>,
+    compaction: Mutex<Option<compact::Compaction>>,
     commits: CommitQueue,
     /// Segments with records above this version stay for the archive.
     keep_after: Mutex<Option<u64>>,
     /// The first failure of a write or sync.
     stopped: OnceLock<String>,
     /// Names the temporary files of tables.
-    next_file: AtomicU64,
+    next_file: Arc<AtomicU64>,
     disk: statistics::DiskSpace,
     counters: statistics::Counters,
     _lock: Box<dyn DirLock>,
@@ -87,6 +94,8 @@ struct Appender {
     log: wal::Log,
     /// The memtable of the view that takes writes.
     memtable: Arc<Memtable>,
+    /// Bytes of it that the budget knows of.
+    memtable_counted: u64,
     applied: Applied,
     marks: Marks,
     lineage: Lineage,
@@ -103,8 +112,44 @@ impl Engine {
     /// [`Error::InUse`] when it is open elsewhere; [`Error::Damaged`] or [`Error::Missing`] when durable bytes are
     /// not intact; [`Error::Option`]; [`Error::Io`].
     pub fn open(env: Env, dir: &Path, options: Options) -> Result<(Engine, Recovery)> {
-        let (core, recovery) = open::open(env, dir, options, None)?;
-        Ok((Engine { core: Arc::new(core) }, recovery))
+        let budget = Budget::alone(&options);
+        Self::open_with_budget(env, dir, options, &budget)
+    }
+
+    /// Opens the engine in `dir` as [`open`](Self::open) does, as one of those that share `budget`: its block cache and
+    /// memory take the place of what `options` say of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with_budget(
+        env: Env,
+        dir: &Path,
+        options: Options,
+        budget: &Arc<Budget>,
+    ) -> Result<(Engine, Recovery)> {
+        let (core, recovery) = open::open(env, dir, options, None, Arc::clone(budget))?;
+        Ok((Self::joined(core), recovery))
+    }
+
+    fn joined(core: Core) -> Engine {
+        let core = Arc::new(core);
+        core.levels_changed();
+        core.budget.join(&core);
+        Engine { core }
+    }
+
+    pub(crate) fn of(core: Arc<Core>) -> Engine {
+        Engine { core }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// What it shares with other engines.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.core.budget
     }
 
     /// Creates an engine that takes the records of an existing lineage from its start, as a restore does.
@@ -113,8 +158,9 @@ impl Engine {
     ///
     /// [`Error::NotADataDirectory`] when there is an engine already; as [`open`](Self::open).
     pub fn create(env: Env, dir: &Path, options: Options, lineage: Lineage) -> Result<Engine> {
-        let (core, _) = open::open(env, dir, options, Some(lineage))?;
-        Ok(Engine { core: Arc::new(core) })
+        let budget = Budget::alone(&options);
+        let (core, _) = open::open(env, dir, options, Some(lineage), budget)?;
+        Ok(Self::joined(core))
     }
 
     /// Makes everything durable and takes no more writes. Reads go on.
@@ -281,7 +327,7 @@ impl Engine {
         self.core.maintain()
     }
 
-    /// One compaction of bounded size, if one is due.
+    /// One step of a compaction, if one is under way or due.
     ///
     /// # Errors
     ///
@@ -377,8 +423,17 @@ impl Core {
             if self.stopped.set(reason).is_ok() {
                 tracing::error!(error = &error as &dyn std::error::Error, "the engine stops");
             }
+            self.account.write_off(true);
+            self.budget.moved.happened();
         }
         error
+    }
+
+    /// Remembers, without holding it, a view that snapshots may still hold.
+    fn note_replaced(&self, view: &Arc<View>) {
+        let mut replaced = self.replaced_views.lock();
+        replaced.retain(|(view, _)| view.strong_count() > 0);
+        replaced.push_back((Arc::downgrade(view), self.env.clock.now_ms()));
     }
 
     /// Replaces the view by what `change` makes of it.
@@ -386,7 +441,8 @@ impl Core {
         let _changing = self.view_change.lock();
         let mut view = View::clone(&self.view.load());
         change(&mut view);
-        self.view.store(Arc::new(view));
+        let before = self.view.swap(Arc::new(view));
+        self.note_replaced(&before);
     }
 
     fn newest(&self) -> Snapshot {

@@ -91,6 +91,14 @@ impl Presence {
             Presence::Delete => true,
         }
     }
+
+    /// The version that says this, with its value; a delete has none.
+    pub(crate) fn with(self, value: Bytes) -> Version {
+        match self {
+            Presence::Put { expire_at_ms } => Version::Put { value, expire_at_ms },
+            Presence::Delete => Version::Delete,
+        }
+    }
 }
 
 impl Version {
@@ -113,6 +121,13 @@ impl Version {
             Version::Put { value, .. } => value.len(),
             Version::Delete => 0,
         }
+    }
+}
+
+impl Entry {
+    /// Where this entry stands, in internal order, relative to the version `stamp` of `key`.
+    pub(crate) fn cmp_to(&self, key: &[u8], stamp: Versionstamp) -> Ordering {
+        compare((&self.key, self.stamp), (key, stamp))
     }
 }
 

@@ -154,6 +154,14 @@ impl Levels {
         start..start + count
     }
 
+    /// Whether a table of this level or a deeper one may hold `key`, by the range of its keys; `false` is certain.
+    pub(crate) fn may_hold(&self, from: u8, key: &[u8]) -> bool {
+        let covers =
+            |table: &Arc<Reader>| (&table.meta().first_key[..]..=&table.meta().last_key[..]).contains(&key);
+        (from == 0 && self.level(0).iter().any(covers))
+            || (from.max(1)..=LEVEL_MAX).any(|level| !self.overlapping(level, key, key).is_empty())
+    }
+
     /// The newest version of `key` that is not newer than `at`, and its stamp.
     ///
     /// # Errors

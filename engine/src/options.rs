@@ -15,9 +15,10 @@ pub struct History {
 /// Settings of one engine. Sizes are in bytes, times in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// A memtable this large is sealed and flushed. Memory differs by machine.
+    /// A memtable this large is sealed and flushed, if the budget of the engine does not ask for it earlier. Alone, an
+    /// engine has room for 16/7 of it: one memtable is filled while another is flushed.
     pub memtable_bytes_max: usize,
-    /// Memory for blocks of tables. Memory differs by machine.
+    /// Memory for blocks of tables of an engine with a budget of its own. Memory differs by machine.
     pub block_cache_bytes: u64,
     /// An uncompressed block is closed at this size. Tests make it small.
     pub block_bytes: usize,
@@ -47,12 +48,12 @@ const HISTORY_MS_MAX: u64 = 100 * 366 * 86_400_000;
 impl Default for Options {
     fn default() -> Self {
         Self {
-            memtable_bytes_max: 32 << 20,
+            memtable_bytes_max: 28 << 20,
             block_cache_bytes: 64 << 20,
             block_bytes: 4 << 10,
-            table_bytes: 64 << 20,
-            level0_tables_max: 4,
-            level1_bytes: 128 << 20,
+            table_bytes: 32 << 20,
+            level0_tables_max: 12,
+            level1_bytes: 256 << 20,
             segment_bytes_max: 32 << 20,
             segment_age_ms_max: 1_000,
             history_ms: 3_600_000,

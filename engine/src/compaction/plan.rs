@@ -2,12 +2,15 @@
 //!
 //! - A level is too full when it has more than its share: level 0 in tables, others in bytes,
 //!   each [`LEVEL_RATIO`] times as many as the one above; the deepest never is. The fullest goes first.
-//! - Level 0 goes as a whole, so that no older version of a key stays above a newer one. Of other
-//!   levels the table goes that overlaps least of the next, in proportion.
 //! - Tables of which nothing can be seen any more, because their prefix was deleted, go first: nothing is
 //!   written for that.
+//! - Of level 0 the oldest tables go, so that no older version of a key stays above a newer one: about as many
+//!   bytes as level 1 may have, at most. Of other levels the table goes that overlaps least of the next, in
+//!   proportion.
+//! - Level 0 goes late while writes are new keys, each of which is then rewritten once; early where writes replace
+//!   what is there; and in quiet times down to what a reader does not notice ([`Pace`]).
 //! - Where no level is too full, a table of which a good part cannot be seen any more is rewritten
-//!   in its place. Level 0 is compacted as a whole for that.
+//!   in its place; in level 0 the oldest tables go for that.
 
 use super::{Bounds, holding_hidden};
 use crate::Options;
@@ -30,6 +33,31 @@ const PASSED_MAX: usize = crate::erasure::ERASURES_MAX / 8;
 
 /// A table is moved unchanged only when it is at least one part in this many of a full one.
 const MOVED_PARTS: u64 = 4;
+
+/// In quiet times this many tables may stay in level 0: the newest, which the next compaction would rewrite soon.
+const QUIET_TABLES: usize = 2;
+/// Where writes replace what is there, level 0 is full with one part in this many of its usual tables.
+const REPLACING_PARTS: usize = 3;
+
+/// In quiet times level 0 goes where writes replace what is there if it has one byte in this many of what it overlaps.
+const REPLACING_SHARE: u64 = 8;
+
+/// What writes are like at the moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Pace {
+    /// None has come for a while.
+    pub(crate) quiet: bool,
+    /// Most replace keys that are there: compactions make the data smaller.
+    pub(crate) replacing: bool,
+}
+
+impl Pace {
+    /// With how many tables level 0 is full.
+    fn level0_tables(self, options: &Options) -> usize {
+        let parts = if self.replacing { REPLACING_PARTS } else { 1 };
+        options.level0_tables_max.div_ceil(parts)
+    }
+}
 
 /// Tables to rewrite together, and where their entries go.
 #[derive(Debug, Clone)]
@@ -71,14 +99,19 @@ impl Choice {
 /// # Errors
 ///
 /// When the index of a table is damaged.
-pub(crate) fn choose(levels: &Levels, options: &Options, bounds: &Bounds) -> Result<Option<Choice>> {
+pub(crate) fn choose(
+    levels: &Levels,
+    options: &Options,
+    bounds: &Bounds,
+    pace: Pace,
+) -> Result<Option<Choice>> {
     if let Some(choice) = invisible(levels, bounds) {
         return Ok(Some(choice));
     }
-    match fullest(levels, options) {
-        Some(0) => Ok(Some(level0(levels))),
+    match fullest(levels, options, pace) {
+        Some(0) => Ok(Some(level0(levels, options, 0))),
         Some(level) => Ok(deeper(levels, level)),
-        None => garbage(levels, bounds),
+        None => Ok(garbage(levels, options, bounds)?.or_else(|| quiet(levels, options, pace))),
     }
 }
 
@@ -98,13 +131,27 @@ fn bytes_max(level: u8, options: &Options) -> u64 {
 }
 
 /// The level that is furthest over its share, if any is; of equals the upper one.
-fn fullest(levels: &Levels, options: &Options) -> Option<u8> {
+fn fullest(levels: &Levels, options: &Options, pace: Pace) -> Option<u8> {
     let fullness = |level: u8| match level {
-        0 => (levels.level(0).len() as u64, options.level0_tables_max as u64),
+        0 => (levels.level(0).len() as u64, pace.level0_tables(options) as u64),
         _ => (levels.bytes(level), bytes_max(level, options) + 1),
     };
     let over = (0..LEVEL_MAX).map(|level| (level, fullness(level))).filter(|(_, (has, share))| has >= share);
     over.rev().max_by(|(_, left), (_, right)| compare_ratios(*left, *right)).map(|(level, _)| level)
+}
+
+/// About how many bytes compactions have to read for each byte that comes to level 0, in sixteenths: what a writer
+/// pays who finds level 0 too full. It rises with the tables there, so that they become fewer.
+pub(crate) fn price(levels: &Levels, options: &Options, tables_max: usize) -> u64 {
+    const ONE: u64 = 16;
+    let parts = |level: u8, below: u64| {
+        let share = levels.bytes(level).max(options.level1_bytes / ONE).max(1);
+        ONE + (ONE * below / share).min(ONE * LEVEL_RATIO)
+    };
+    let is_full = |level: &u8| levels.bytes(*level) > bytes_max(*level, options);
+    let deeper: u64 = (1..LEVEL_MAX).filter(is_full).map(|level| parts(level, levels.bytes(level + 1))).sum();
+    let price = parts(0, levels.bytes(1)) + deeper;
+    price * (levels.level(0).len() as u64).max(1) / (tables_max as u64).max(1)
 }
 
 /// Compares the two fractions.
@@ -113,9 +160,21 @@ fn compare_ratios(left: (u64, u64), right: (u64, u64)) -> Ordering {
     product(left.0, right.1).cmp(&product(right.0, left.1))
 }
 
-/// All of level 0, and what it overlaps in level 1.
-fn level0(levels: &Levels) -> Choice {
-    let mut inputs = levels.level(0).to_vec();
+/// The oldest tables of level 0, all but the `left` newest, as far as they are not more than level 1 may have;
+/// and what they overlap in level 1.
+fn level0(levels: &Levels, options: &Options, left: usize) -> Choice {
+    let tables = levels.level(0);
+    let mut bytes = 0;
+    let fits = |table: &&Arc<Reader>| {
+        bytes += table.meta().bytes;
+        bytes <= options.level1_bytes
+    };
+    let mut count = tables.iter().take(tables.len() - left.min(tables.len())).take_while(fits).count().max(1);
+    // Flushes are in the order of stamps; where tables overlap in stamps all the same, they go together.
+    while count < tables.len() && !all_older(&tables[..count], &tables[count..]) {
+        count += 1;
+    }
+    let mut inputs = tables[..count].to_vec();
     let first = inputs.iter().map(|table| &table.meta().first_key).min();
     let last = inputs.iter().map(|table| &table.meta().last_key).max();
     if let (Some(first), Some(last)) = (first, last) {
@@ -123,6 +182,27 @@ fn level0(levels: &Levels) -> Choice {
         inputs.extend(below);
     }
     Choice { inputs, from: 0, to: 1 }
+}
+
+/// Whether all entries of the first tables are older than all of the second.
+fn all_older(first: &[Arc<Reader>], second: &[Arc<Reader>]) -> bool {
+    let newest = first.iter().map(|table| table.meta().last_stamp).max();
+    let oldest = second.iter().map(|table| table.meta().first_stamp).min();
+    newest.zip(oldest).is_none_or(|(newest, oldest)| newest < oldest)
+}
+
+/// What makes reads cheaper or the data smaller while nobody writes. Level 0 goes when it has at least as many bytes
+/// as what it overlaps, so that a pause does not cost more writing than it saves; where writes replace what is there, an eighth will do.
+fn quiet(levels: &Levels, options: &Options, pace: Pace) -> Option<Choice> {
+    let (left, share) = if pace.replacing { (0, REPLACING_SHARE) } else { (QUIET_TABLES, 1) };
+    let tables = levels.level(0).len();
+    if !pace.quiet || tables == 0 || tables <= 2 * left {
+        return None;
+    }
+    let choice = level0(levels, options, left);
+    let upper: u64 = levels.level(0)[..tables - left].iter().map(|table| table.meta().bytes).sum();
+    let all: u64 = choice.inputs.iter().map(|table| table.meta().bytes).sum();
+    (upper * share >= all.saturating_sub(upper)).then_some(choice)
 }
 
 /// The table of `level` that overlaps least of the next level in proportion to its size, and what
@@ -141,7 +221,7 @@ fn deeper(levels: &Levels, level: u8) -> Option<Choice> {
 }
 
 /// The table with the greatest part of garbage, if it is a good part.
-fn garbage(levels: &Levels, bounds: &Bounds) -> Result<Option<Choice>> {
+fn garbage(levels: &Levels, options: &Options, bounds: &Bounds) -> Result<Option<Choice>> {
     let erased = erased_bytes(levels, bounds)?;
     let mut worst: Option<(u8, &Arc<Reader>, Share)> = None;
     for (level, table) in levels.tables() {
@@ -157,7 +237,7 @@ fn garbage(levels: &Levels, bounds: &Bounds) -> Result<Option<Choice>> {
         }
     }
     Ok(worst.map(|(level, table, _)| match level {
-        0 => level0(levels),
+        0 => level0(levels, options, 0),
         _ => Choice { inputs: vec![Arc::clone(table)], from: level, to: level },
     }))
 }

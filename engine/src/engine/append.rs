@@ -2,7 +2,7 @@
 
 use super::{Appender, Core};
 use crate::Applied;
-use crate::entry::Version;
+use crate::entry::Presence;
 use crate::erasure::{self, Erasure, Erasures};
 use crate::lineage::Lineage;
 use crate::manifest::edit::Edit;
@@ -12,17 +12,19 @@ use crate::times::Point;
 use crate::versionstamp::{epoch_of, version_of};
 use crate::view::SealedMemtable;
 use crate::wal::Sealing;
-use crate::{Env, Error, LineageId, Op, Record, Result, Versionstamp, WriteBatch};
-use bytes::Bytes;
+use crate::{Env, Error, LineageId, Op, Record, Result, WriteBatch};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// The budget hears of a memtable's growth when it is one part in this many of a full one.
+const MEMORY_PARTS: u64 = 4_096;
 
 impl Core {
     pub(super) fn append(&self, record: &Record) -> Result<()> {
         self.running()?;
         record.check()?;
-        self.make_room()?;
+        self.make_room(record.batches.iter().map(|(_, batch)| batch.as_bytes().len() as u64).sum())?;
         let mut appender = self.appender.lock();
         hash_follows(&appender.applied, record)?;
         self.append_locked(&mut appender, record, self.env.clock.now_ms())?;
@@ -57,15 +59,23 @@ impl Core {
             set_mark(&mut appender.marks, mark.name.clone(), mark.value.clone());
         }
         self.counters.appended(record);
+        self.pressure.written(now_ms);
+        self.count_memory(appender);
         Ok(())
     }
 
     fn seal_what_is_full(&self, appender: &mut Appender) -> Result<()> {
-        if appender.memtable.bytes() >= self.options.memtable_bytes_max {
+        if appender.memtable.bytes() as u64 >= self.memtable_bytes_max() {
             self.seal_memtable(appender);
         }
-        if appender.log.active_bytes() >= self.options.segment_bytes_max {
-            self.seal_segment_locked(appender)?;
+        let segment_bytes = appender.log.active_bytes();
+        // While the segment before is being sealed, this one may grow: nobody waits for the disk here.
+        let full = match appender.log.ending() {
+            Some(_) => self.options.segment_bytes_max.saturating_mul(2),
+            None => self.options.segment_bytes_max,
+        };
+        if segment_bytes >= full {
+            self.begin_segment(appender)?;
         }
         Ok(())
     }
@@ -84,40 +94,88 @@ impl Core {
         let (end, marks) = (appender.applied, appender.marks.clone());
         let active = Arc::new(Memtable::new());
         let memtable = std::mem::replace(&mut appender.memtable, Arc::clone(&active));
+        let bytes = memtable.bytes() as u64;
+        appender.memtable_counted = 0;
+        self.account.change(|amounts| {
+            amounts.active = 0;
+            amounts.sealed += bytes;
+        });
         self.change_view(|view| {
             view.active = active;
             view.sealed.push(Arc::new(SealedMemtable { memtable, end, marks }));
         });
+        self.budget.work.happened();
+    }
+
+    /// Tells the budget what the memtable has grown by, when that is worth telling.
+    fn count_memory(&self, appender: &mut Appender) {
+        let bytes = appender.memtable.bytes() as u64;
+        if (bytes - appender.memtable_counted) * MEMORY_PARTS >= self.memtable_bytes_max() {
+            appender.memtable_counted = bytes;
+            self.account.change(|amounts| amounts.active = bytes);
+        }
+    }
+
+    /// A memtable this large is sealed, in bytes.
+    fn memtable_bytes_max(&self) -> u64 {
+        self.budget.memory().seal_bytes().min(self.options.memtable_bytes_max as u64)
     }
 
     pub(super) fn seal_segment(&self) -> Result<()> {
         self.running()?;
-        let mut appender = self.appender.lock();
-        if appender.log.active_holds_records() { self.seal_segment_locked(&mut appender) } else { Ok(()) }
+        {
+            let mut appender = self.appender.lock();
+            if appender.log.active_holds_records() {
+                self.begin_segment(&mut appender)?;
+            }
+        }
+        self.seal_ending()
     }
 
-    fn seal_segment_locked(&self, appender: &mut Appender) -> Result<()> {
+    /// Goes on to the next segment of the log.
+    fn begin_segment(&self, appender: &mut Appender) -> Result<()> {
         let sealing = Sealing { lineage: appender.lineage.id, salt: salt(&self.env) };
-        match appender.log.seal(sealing) {
+        match appender.log.begin_next(sealing) {
             Err(error) if error.is_disk_full() => {
                 // Nothing was sealed; the active segment goes on until there is room.
                 let error = self.disk.full();
                 tracing::warn!(error = &error as &dyn std::error::Error, "no room for another log segment");
                 Ok(())
             }
-            sealed => sealed.map_err(|error| self.stop_on(error)),
+            begun => {
+                self.budget.work.happened();
+                begun.map_err(|error| self.stop_on(error))
+            }
         }
     }
 
-    /// Seals the active segment when its first commit has waited long enough.
+    /// Seals the segment that takes no more records, durably, if there is one; appends go on meanwhile.
+    pub(super) fn seal_ending(&self) -> Result<()> {
+        let ending = self.appender.lock().log.ending();
+        match ending {
+            Some(ending) => {
+                ending.finish().map_err(|error| self.stop_on(error))?;
+                self.appender.lock().log.note_sealed();
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Goes on to the next segment when the first commit of the active one has waited long enough.
     pub(super) fn seal_by_age(&self) -> Result<()> {
-        let mut appender = self.appender.lock();
-        let now_ms = self.env.clock.now_ms();
-        let due = appender.log.first_commit_ms().is_some_and(|first| {
-            // A clock that was set back must not put sealing off.
-            now_ms < first || now_ms - first >= self.options.segment_age_ms_max
-        });
-        if due { self.seal_segment_locked(&mut appender) } else { Ok(()) }
+        {
+            let mut appender = self.appender.lock();
+            let now_ms = self.env.clock.now_ms();
+            let due = appender.log.first_commit_ms().is_some_and(|first| {
+                // A clock that was set back must not put sealing off.
+                now_ms < first || now_ms - first >= self.options.segment_age_ms_max
+            });
+            if due {
+                self.begin_segment(&mut appender)?;
+            }
+        }
+        self.seal_ending()
     }
 
     pub(super) fn sync(&self) -> Result<u64> {
@@ -126,7 +184,12 @@ impl Core {
             let appender = self.appender.lock();
             (appender.log.sync_handle(), appender.applied.version)
         };
-        handle.sync().map_err(|error| self.stop_on(Error::io("sync the log in", &self.dir)(error)))?;
+        let start_ns = self.env.clock.elapsed_ns();
+        handle.sync().map_err(|error| self.stop_on(error))?;
+        self.counters.sync_times.took(self.env.clock.elapsed_ns().saturating_sub(start_ns));
+        if handle.seals() {
+            self.appender.lock().log.note_sealed();
+        }
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(version)
     }
@@ -142,7 +205,7 @@ impl Core {
     /// Appends, syncs and publishes batches as one record; the stamp of the nth is `(version, n)`.
     pub(super) fn commit_group(&self, batches: Vec<WriteBatch>) -> Result<u64> {
         self.running()?;
-        self.make_room()?;
+        self.make_room(batches.iter().map(|batch| batch.as_bytes().len() as u64).sum())?;
         let version = {
             let mut appender = self.appender.lock();
             self.append_batches(&mut appender, batches)?;
@@ -158,7 +221,7 @@ impl Core {
     /// Appends and publishes one batch, and all that was appended before it.
     pub(super) fn commit_unsynced(&self, batch: WriteBatch) -> Result<u64> {
         self.running()?;
-        self.make_room()?;
+        self.make_room(batch.as_bytes().len() as u64)?;
         let mut appender = self.appender.lock();
         self.append_batches(&mut appender, vec![batch])?;
         {
@@ -184,7 +247,8 @@ impl Core {
         let lineage = Lineage { id, epoch: parent.epoch + 1, parent: Some((parent.id, stamp)) };
         self.manifest.lock().commit(vec![Edit::Lineage(lineage)]).map_err(|error| self.stop_on(error))?;
         appender.lineage = lineage;
-        self.seal_segment_locked(&mut appender)?;
+        self.begin_segment(&mut appender)?;
+        appender.log.finish_ending().map_err(|error| self.stop_on(error))?;
         Ok(lineage)
     }
 
@@ -244,21 +308,17 @@ fn hash_follows(applied: &Applied, record: &Record) -> Result<()> {
 }
 
 pub(super) fn insert(memtable: &Memtable, record: &Record) {
+    let mut inserter = memtable.inserter();
     for (stamp, batch) in record.commits() {
-        insert_batch(memtable, stamp, batch);
-    }
-}
-
-fn insert_batch(memtable: &Memtable, stamp: Versionstamp, batch: &WriteBatch) {
-    for op in batch.ops() {
-        match op {
-            Op::Put { key, value, expire_at_ms } => {
-                let value = Bytes::copy_from_slice(value);
-                memtable.insert(key, stamp, Version::Put { value, expire_at_ms });
+        for op in batch.ops() {
+            match op {
+                Op::Put { key, value, expire_at_ms } => {
+                    inserter.insert(key, stamp, Presence::Put { expire_at_ms }, value);
+                }
+                Op::Delete { key } => inserter.insert(key, stamp, Presence::Delete, &[]),
+                // Erasures stand beside the memtables.
+                Op::DeletePrefix { .. } => {}
             }
-            Op::Delete { key } => memtable.insert(key, stamp, Version::Delete),
-            // Erasures stand beside the memtables.
-            Op::DeletePrefix { .. } => {}
         }
     }
 }

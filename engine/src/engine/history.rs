@@ -1,7 +1,8 @@
 //! Where history ends: the rules, the horizons that follow from them, and what erasures hide.
 //!
 //! - A horizon rises in the same edit of the manifest as the flush or compaction that drops what lies below it.
-//! - The log is durable up to a horizon before the manifest has it: recovery must not end below it.
+//! - A horizon is never above what tables hold: recovery cannot end below it, and a checkpoint, which is tables and
+//!   a manifest alone, holds everything at its stamp.
 
 use super::Core;
 use crate::compaction::Bounds;
@@ -12,14 +13,16 @@ use crate::levels::Levels;
 use crate::manifest::State;
 use crate::manifest::edit::Edit;
 use crate::view::View;
-use crate::{Error, History, Result, WriteBatch};
+use crate::{Applied, Error, History, Result, WriteBatch};
 use std::sync::Arc;
 
 impl Core {
-    /// What nobody may need once the horizons have risen as far as they should.
-    pub(super) fn due_bounds(&self, view: &View) -> Bounds {
+    /// What nobody may need once the horizons have risen as far as they should, and no further than `through`,
+    /// up to which tables hold everything.
+    pub(super) fn due_bounds(&self, view: &View, through: Applied) -> Bounds {
         let published = *self.published.read();
         let time_ms = self.env.clock.now_ms().max(published.time_ms);
+        let published = if through.version < published.version { through } else { published };
         let times = self.times.read();
         let now = Now { published, time_ms, times: &times, levels: &view.levels };
         let due = self.rules.read().due(&view.horizons, &now);
@@ -118,11 +121,6 @@ impl Core {
 
     pub(super) fn horizon_of(&self, key: &[u8]) -> Horizon {
         self.view.load().horizons.of(key)
-    }
-
-    /// Whether horizons rise, so that the log must be durable first.
-    pub(super) fn rises(&self, horizons: &Horizons) -> bool {
-        *self.view.load().horizons != *horizons
     }
 }
 

@@ -1,7 +1,9 @@
 //! Opening: manifest, tables, log, in that order; each must agree with the one before.
 
+use super::pressure::Pressure;
 use super::{Appender, Core, append};
 use crate::Applied;
+use crate::budget::{Account, Budget};
 use crate::cache::Cache;
 use crate::commit::CommitQueue;
 use crate::erasure::{self, Erasures};
@@ -45,6 +47,7 @@ pub(super) fn open(
     dir: &Path,
     options: Options,
     lineage: Option<Lineage>,
+    budget: Arc<Budget>,
 ) -> Result<(Core, Recovery)> {
     options.check()?;
     let fs = Arc::clone(&env.fs);
@@ -59,7 +62,7 @@ pub(super) fn open(
             return Err(Error::NotADataDirectory { path: dir.to_path_buf(), reason });
         }
     };
-    let cache = Arc::new(Cache::new(options.block_cache_bytes));
+    let cache = Arc::clone(budget.cache());
     let levels = open_tables(&fs, dir, &state, &cache)?;
     let mut replay = Replay::new(&state, options.memtable_bytes_max);
     let wal_dir = dir.join(WAL_DIR);
@@ -94,29 +97,39 @@ pub(super) fn open(
         highest: horizons.highest(),
         horizons,
         erasures: Arc::new(erasures),
+        reads: Arc::default(),
     };
     let disk = super::statistics::DiskSpace::new(options.disk_reserve_bytes);
     disk.refresh(&*env.fs, dir)?;
+    let account = Account::new(Arc::clone(budget.memory()));
+    account.change(|amounts| {
+        amounts.active = view.active.bytes() as u64;
+        amounts.sealed = view.sealed.iter().map(|sealed| sealed.memtable.bytes() as u64).sum();
+    });
     let core = Core {
         env,
+        budget,
+        account,
+        pressure: Pressure::default(),
         dir: dir.to_path_buf(),
         options,
         cache,
         view: ArcSwap::from_pointee(view),
         view_change: Mutex::new(()),
-        appender: Mutex::new(Appender { log, memtable, applied, marks, lineage }),
+        appender: Mutex::new(Appender { log, memtable, memtable_counted: 0, applied, marks, lineage }),
+        replaced_views: Mutex::new(VecDeque::new()),
         published: RwLock::new(applied),
         unpublished: Mutex::new(VecDeque::new()),
         times: RwLock::new(times),
         rules: RwLock::new(rules),
         erasing: Mutex::default(),
         manifest: Mutex::new(manifest),
-        flush: Mutex::new(()),
-        compaction: Mutex::new(()),
+        flush: Mutex::new(None),
+        compaction: Mutex::new(None),
         commits: CommitQueue::default(),
         keep_after: Mutex::new(None),
         stopped: OnceLock::new(),
-        next_file: AtomicU64::new(0),
+        next_file: Arc::new(AtomicU64::new(0)),
         disk,
         counters: super::statistics::Counters::default(),
         _lock: lock,

@@ -1,17 +1,13 @@
 //! What keeps an engine in order between writes: sealing, flushing, and removing what is not needed.
 
 use super::Core;
+use super::append::salt;
 use crate::{Error, Result};
 use std::path::Path;
 
-/// Sealed memtables that may wait; a writer that would add one more flushes first.
-const SEALED_MEMTABLES_MAX: usize = 2;
 /// Sealed segments that replay may have to read; with more, a memtable is flushed before it is full. A
 /// database with a write a second seals a segment a second.
 const REPLAYED_SEGMENTS_MAX: usize = 512;
-/// Level 0 may hold this many times `level0_tables_max`; a writer that finds more compacts first.
-const LEVEL0_STALL_FACTOR: usize = 4;
-
 /// What one maintenance step did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
@@ -24,12 +20,28 @@ pub enum Progress {
 impl Core {
     pub(super) fn maintain(&self) -> Result<Progress> {
         self.running()?;
-        self.disk.refresh(&*self.env.fs, &self.dir)?;
+        self.disk.refresh(&*self.env.fs, &self.dir).map_err(|error| self.stop_on(error))?;
         self.seal_by_age()?;
+        self.make_segment_ahead()?;
         self.shorten_log();
-        let flushed = self.unless_full(self.flush_one())?;
+        let flushed = if self.may_flush() { self.unless_full(self.flush_step())? } else { Progress::Idle };
         self.remove_segments()?;
         Ok(flushed)
+    }
+
+    /// Makes the next segment of the log before it is needed; in quiet times gives back what is reserved in vain.
+    fn make_segment_ahead(&self) -> Result<()> {
+        let slot = self.appender.lock().log.slot();
+        match slot.fill(|| salt(&self.env)) {
+            Err(error) if error.is_disk_full() => {
+                tracing::debug!("no room for the next log segment: it is made when it is needed");
+            }
+            made => drop(made.map_err(|error| self.stop_on(error))?),
+        }
+        if self.pressure.is_quiet(self.env.clock.now_ms()) {
+            self.appender.lock().log.trim().map_err(|error| self.stop_on(error))?;
+        }
+        Ok(())
     }
 
     /// Seals the memtable when the log that holds it has come to many segments.
@@ -57,20 +69,6 @@ impl Core {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// What a writer does itself when the background does not keep up.
-    pub(super) fn make_room(&self) -> Result<()> {
-        while self.view.load().sealed.len() >= SEALED_MEMTABLES_MAX {
-            self.flush_one()?;
-        }
-        let level0_max = self.options.level0_tables_max * LEVEL0_STALL_FACTOR;
-        while self.view.load().levels.level(0).len() > level0_max {
-            if !self.compact_one()? {
-                break;
-            }
-        }
-        Ok(())
     }
 
     /// Removes segments that are flushed and that nobody keeps.

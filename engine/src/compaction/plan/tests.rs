@@ -41,7 +41,7 @@ fn digests(tables: &[&Arc<Reader>]) -> Vec<TableDigest> {
 #[test]
 fn levels_within_their_shares_are_left_alone() -> TestResult {
     let tables = Tables::new()?;
-    assert!(choose(&Levels::empty(), &options(), &Bounds::default())?.is_none());
+    assert!(choose(&Levels::empty(), &options(), &Bounds::default(), Pace::default())?.is_none());
     let levels = vec![
         (0, keys(&tables, 0, 9, 5)?),
         (0, keys(&tables, 0, 9, 6)?),
@@ -49,7 +49,10 @@ fn levels_within_their_shares_are_left_alone() -> TestResult {
         (2, keys(&tables, 0, 200, 3)?),
         (6, keys(&tables, 0, 900, 1)?),
     ];
-    assert!(choose(&Levels::empty().with(levels, &[]), &options(), &Bounds::default())?.is_none());
+    assert!(
+        choose(&Levels::empty().with(levels, &[]), &options(), &Bounds::default(), Pace::default())?
+            .is_none()
+    );
     Ok(())
 }
 
@@ -61,8 +64,8 @@ fn a_full_level_0_goes_as_a_whole_with_what_it_overlaps() -> TestResult {
     let (touching, after) = (keys(&tables, 124, 9, 1)?, keys(&tables, 200, 5, 1)?);
     let mut all: Vec<_> = top.iter().map(|table| (0, Arc::clone(table))).collect();
     all.extend([&before, &inside, &touching, &after].map(|table| (1, Arc::clone(table))));
-    let choice =
-        choose(&Levels::empty().with(all, &[]), &options(), &Bounds::default())?.ok_or("a choice")?;
+    let choice = choose(&Levels::empty().with(all, &[]), &options(), &Bounds::default(), Pace::default())?
+        .ok_or("a choice")?;
     assert_eq!((choice.from, choice.to), (0, 1));
     assert_eq!(removed(&choice), digests(&[&top[0], &top[1], &top[2], &inside, &touching]));
     Ok(())
@@ -83,8 +86,8 @@ fn a_full_level_gives_the_table_that_overlaps_least_below() -> TestResult {
         (2, Arc::clone(&below_little)),
         (2, below_none),
     ];
-    let choice =
-        choose(&Levels::empty().with(all, &[]), &options(), &Bounds::default())?.ok_or("a choice")?;
+    let choice = choose(&Levels::empty().with(all, &[]), &options(), &Bounds::default(), Pace::default())?
+        .ok_or("a choice")?;
     assert_eq!((choice.from, choice.to), (1, 2));
     assert_eq!(removed(&choice), digests(&[&little, &below_little]));
     Ok(())
@@ -101,6 +104,7 @@ fn the_level_that_is_furthest_over_its_share_goes_first() -> TestResult {
             &Levels::empty().with(twice.clone(), &[]).with(added, &[]),
             &options(),
             &Bounds::default(),
+            Pace::default(),
         )?
         .map(|it| it.from))
     };
@@ -114,7 +118,7 @@ fn the_deepest_level_is_never_too_full() -> TestResult {
     let tables = Tables::new()?;
     let options = Options { level1_bytes: 1, ..options() };
     let levels = Levels::empty().with(vec![(6, keys(&tables, 0, 100, 1)?)], &[]);
-    assert!(choose(&levels, &options, &Bounds::default())?.is_none());
+    assert!(choose(&levels, &options, &Bounds::default(), Pace::default())?.is_none());
     Ok(())
 }
 
@@ -129,7 +133,7 @@ fn a_table_of_much_garbage_is_rewritten_once_the_horizon_has_passed_it() -> Test
     for (index, entries) in cases.iter().enumerate() {
         let table = tables.table(entries)?;
         let levels = Levels::empty().with(vec![(1, Arc::clone(&table))], &[]);
-        let chosen = |at: u64, time_ms| choose(&levels, &options(), &below(at, time_ms));
+        let chosen = |at: u64, time_ms| choose(&levels, &options(), &below(at, time_ms), Pace::default());
         // What hides the rest of the first table may be above the horizon itself.
         assert_eq!(chosen(8, 99)?.is_some(), index == 0, "case {index}: a version above the horizon");
         assert!(chosen(2, 0)?.is_none(), "case {index}: nearly all above the horizon");
@@ -148,7 +152,7 @@ fn deletes_that_hide_something_below_are_no_garbage() -> TestResult {
         (tables.table(&[entry("b", 1, put(""))])?, tables.table(&[entry("c", 1, put(""))])?);
     let chosen = |deeper: &Arc<Reader>| {
         let levels = Levels::empty().with(vec![(1, Arc::clone(&deleted)), (4, Arc::clone(deeper))], &[]);
-        choose(&levels, &options(), &below(9, 0)).map(|choice| choice.is_some())
+        choose(&levels, &options(), &below(9, 0), Pace::default()).map(|choice| choice.is_some())
     };
     assert!(!chosen(&under)?);
     assert!(chosen(&beside)?);
@@ -200,7 +204,8 @@ fn tables_that_an_erasure_hides_whole_go_at_once_wherever_they_are() -> TestResu
     let (newer, across) = (table(["mb", "mc"], 7)?, table(["mz1", "n"], 5)?);
     let all = [(0, &inside), (3, &deep), (0, &newer), (2, &across)];
     let levels = Levels::empty().with(all.map(|(level, table)| (level, Arc::clone(table))).to_vec(), &[]);
-    let chosen = |at| choose(&levels, &options(), &erased(at, &[erasure("m", 6), erasure("x", 9)]));
+    let chosen =
+        |at| choose(&levels, &options(), &erased(at, &[erasure("m", 6), erasure("x", 9)]), Pace::default());
     assert!(chosen(5)?.is_none(), "a reader below the erasure");
     let choice = chosen(6)?.ok_or("a choice")?;
     assert_eq!(removed(&choice), digests(&[&inside, &deep]));
@@ -222,7 +227,7 @@ fn a_table_that_is_erased_in_part_is_rewritten_once() -> TestResult {
         (of(&[("a", 400), ("m", 400), ("z", 400)])?, of(&[("a", 900), ("m", 100), ("z", 900)])?);
     for (table, due) in [(&much, true), (&little, false)] {
         let levels = Levels::empty().with(vec![(6, Arc::clone(table))], &[]);
-        let chosen = |bounds: &Bounds| choose(&levels, &options(), bounds);
+        let chosen = |bounds: &Bounds| choose(&levels, &options(), bounds, Pace::default());
         assert_eq!(chosen(&erased(6, &[erasure("m", 6)]))?.is_some(), due);
         assert!(chosen(&erased(5, &[erasure("m", 6)]))?.is_none(), "a reader below the erasure");
         assert!(chosen(&erased(6, &[erasure("m", 1), erasure("x", 3)]))?.is_none(), "it hides nothing here");
@@ -232,10 +237,13 @@ fn a_table_that_is_erased_in_part_is_rewritten_once() -> TestResult {
     let again = Reader::open(&tables.fs, dir, much.meta().clone(), Arc::clone(&tables.cache))?;
     let again = Arc::new(again.written_under(Arc::clone(&bounds.horizons)));
     let levels = Levels::empty().with(vec![(6, again)], &[]);
-    assert!(choose(&levels, &options(), &bounds)?.is_none(), "it was written without what is hidden");
+    assert!(
+        choose(&levels, &options(), &bounds, Pace::default())?.is_none(),
+        "it was written without what is hidden"
+    );
     assert!(bounds.can_forget(&erasure("m", 6), &levels));
     let levels = Levels::empty().with(vec![(0, Arc::clone(&much))], &[]);
-    let choice = choose(&levels, &options(), &bounds)?.ok_or("a choice")?;
+    let choice = choose(&levels, &options(), &bounds, Pace::default())?.ok_or("a choice")?;
     assert_eq!((choice.from, choice.to), (0, 1), "level 0 goes as a whole");
     assert!(!bounds.can_forget(&erasure("m", 6), &levels));
     Ok(())
@@ -253,10 +261,10 @@ fn with_very_many_erasures_even_little_garbage_is_worth_a_rewrite() -> TestResul
         let elsewhere = |n: usize| Erasure { prefix: format!("n{n}").into(), stamp: stamp(5) };
         (1..count).map(elsewhere).chain([erasure("m", 5)]).collect()
     };
-    assert!(choose(&levels, &options(), &erased(6, &erasures(PASSED_MAX - 1)))?.is_none());
-    assert!(choose(&levels, &options(), &erased(6, &erasures(PASSED_MAX)))?.is_some());
+    assert!(choose(&levels, &options(), &erased(6, &erasures(PASSED_MAX - 1)), Pace::default())?.is_none());
+    assert!(choose(&levels, &options(), &erased(6, &erasures(PASSED_MAX)), Pace::default())?.is_some());
     assert!(
-        choose(&levels, &options(), &erased(4, &erasures(PASSED_MAX)))?.is_none(),
+        choose(&levels, &options(), &erased(4, &erasures(PASSED_MAX)), Pace::default())?.is_none(),
         "no reader is past them"
     );
     Ok(())

@@ -1,5 +1,5 @@
 use super::*;
-use crate::compaction::plan::choose;
+use crate::compaction::plan::{Pace, choose};
 use crate::entry::Version;
 use crate::horizon::{Horizon, Horizons};
 use crate::mvcc::{Visible, value};
@@ -35,7 +35,7 @@ fn options() -> Options {
 /// Runs one compaction, when one is due.
 fn step(tables: &Tables, levels: &Arc<Levels>, bounds: &Bounds) -> Result<Option<Arc<Levels>>> {
     let options = options();
-    let Some(choice) = choose(levels, &options, bounds)? else {
+    let Some(choice) = choose(levels, &options, bounds, Pace::default())? else {
         return Ok(None);
     };
     apply(tables, levels, bounds, &choice, &options).map(Some)
@@ -59,12 +59,36 @@ fn apply(
     choice: &Choice,
     options: &Options,
 ) -> Result<Arc<Levels>> {
-    let target = Target { fs: &tables.fs, dir: Tables::dir(), numbers: &tables.numbers, options };
     let mut added = Vec::new();
-    for meta in run(&target, choice, levels, bounds)? {
+    for meta in run(tables, choice, levels, bounds, options)? {
         added.push((choice.to, tables.open(meta)?));
     }
     Ok(Arc::new(levels.with(added, &choice.removed())))
+}
+
+/// Runs a compaction in small steps.
+fn run(
+    tables: &Tables,
+    choice: &Choice,
+    levels: &Arc<Levels>,
+    bounds: &Bounds,
+    options: &Options,
+) -> Result<Vec<Meta>> {
+    if choice.is_move(options) {
+        return Ok(choice.inputs.iter().map(|table| table.meta().clone()).collect());
+    }
+    let mut rewrite = Rewrite::new(target(tables, options), choice.clone(), Arc::clone(levels), bounds);
+    while rewrite.step(100)? {}
+    rewrite.finish()
+}
+
+fn target(tables: &Tables, options: &Options) -> Target {
+    Target {
+        fs: Arc::clone(&tables.fs),
+        dir: Tables::dir().to_path_buf(),
+        numbers: Arc::clone(&tables.numbers),
+        options: options.clone(),
+    }
 }
 
 fn read(levels: &Arc<Levels>, at: Versionstamp, direction: Direction) -> Result<Vec<KeyValue>> {
@@ -221,8 +245,7 @@ fn a_damaged_input_stops_it_and_leaves_no_temporary_file() -> TestResult {
     let levels = Levels::empty().with(vec![(0, Arc::clone(&table))], &[]);
     let choice = Choice { inputs: vec![table], from: 0, to: 1 };
     let options = options();
-    let target = Target { fs: &tables.fs, dir: Tables::dir(), numbers: &tables.numbers, options: &options };
-    let failed = run(&target, &choice, &levels, &horizon(0));
+    let failed = run(&tables, &choice, &Arc::new(levels), &horizon(0), &options);
     assert!(matches!(failed, Err(crate::Error::Damaged { .. })));
     assert!(tables.sim.files().iter().all(|(path, _)| path.extension().is_some_and(|ext| ext == "tbl")));
     Ok(())
