@@ -21,7 +21,7 @@ pub enum Version {
     Delete,
 }
 
-/// What one version of a key says, but for the value.
+/// What one version of a key says about whether the key is there, without the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Presence {
     /// The key has a value.
@@ -91,14 +91,6 @@ impl Presence {
             Presence::Delete => true,
         }
     }
-
-    /// The version that says this, with its value; a delete has none.
-    pub(crate) fn with(self, value: Bytes) -> Version {
-        match self {
-            Presence::Put { expire_at_ms } => Version::Put { value, expire_at_ms },
-            Presence::Delete => Version::Delete,
-        }
-    }
 }
 
 impl Version {
@@ -124,10 +116,13 @@ impl Version {
     }
 }
 
-impl Entry {
-    /// Where this entry stands, in internal order, relative to the version `stamp` of `key`.
-    pub(crate) fn cmp_to(&self, key: &[u8], stamp: Versionstamp) -> Ordering {
-        compare((&self.key, self.stamp), (key, stamp))
+impl Presence {
+    /// The version that says this, with its value; a delete has none.
+    pub(crate) fn with(self, value: Bytes) -> Version {
+        match self {
+            Presence::Put { expire_at_ms } => Version::Put { value, expire_at_ms },
+            Presence::Delete => Version::Delete,
+        }
     }
 }
 

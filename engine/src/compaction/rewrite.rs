@@ -12,14 +12,15 @@
 use super::Bounds;
 use super::plan::Choice;
 use super::retention::Retention;
-use crate::entry::{Direction, Entry, Version};
+use super::run::Run;
+use crate::entry::{Direction, Entry};
 use crate::fs::Fs;
 use crate::horizon::Horizons;
 use crate::levels::{LEVEL_MAX, Levels};
 use crate::merge::{Merge, merge};
-use crate::source::{Cursor, Entries, KeyRange, Place};
-use crate::table::{Caching, Meta, Reader, Settings, TableCursor, Writer};
-use crate::{Options, Result, Versionstamp};
+use crate::source::Entries;
+use crate::table::{Meta, Reader, Settings, Writer};
+use crate::{Options, Result};
 use bytes::Bytes;
 use std::fmt;
 use std::path::PathBuf;
@@ -136,64 +137,19 @@ impl fmt::Debug for Rewrite {
     }
 }
 
-/// The tables of a choice of which anything can be seen: those of level 0 each alone, those of another level one after the other.
+/// The entries of the tables of a choice of which anything can be seen: those of level 0 each alone, those of
+/// another level one after the other.
 fn runs(choice: &Choice, levels: &Levels, bounds: &Bounds) -> Vec<Run> {
-    let is_of = |level: u8, table: &&Arc<Reader>| levels.level(level).iter().any(|it| Arc::ptr_eq(it, table));
-    let visible = choice.inputs.iter().filter(|table| !bounds.hide_all_of(table.meta()));
+    let is_of = |level: u8, table: &Arc<Reader>| levels.level(level).iter().any(|it| Arc::ptr_eq(it, table));
+    let visible = choice.inputs.iter().filter(|table| !bounds.hide_all_of(table.meta())).cloned();
     let (upper, lower): (Vec<_>, Vec<_>) = visible.partition(|table| is_of(choice.from, table));
-    let upper =
-        if choice.from == 0 { upper.into_iter().map(|table| vec![table]).collect() } else { vec![upper] };
-    let runs = upper.into_iter().chain([lower]).filter(|run| !run.is_empty());
-    runs.map(|run| Run { tables: run.into_iter().cloned().collect(), next: 0, open: None }).collect()
-}
-
-/// Tables that share no key, one after the other, going forward.
-struct Run {
-    tables: Vec<Arc<Reader>>,
-    next: usize,
-    open: Option<TableCursor>,
-}
-
-impl Run {
-    /// Opens tables up to the first that `step` finds an entry in.
-    fn open_next(&mut self, step: impl Fn(&mut TableCursor) -> Result<bool>) -> Result<bool> {
-        while let Some(table) = self.tables.get(self.next) {
-            self.next += 1;
-            let open = self.open.insert(table.source(KeyRange::all(), Direction::Forward, Caching::Pass));
-            if step(open)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-}
-
-impl Cursor for Run {
-    fn next(&mut self) -> Result<bool> {
-        match &mut self.open {
-            Some(open) => Ok(open.next()? || self.open_next(TableCursor::next)?),
-            None => self.open_next(TableCursor::next),
-        }
-    }
-
-    fn seek(&mut self, place: &Place) -> Result<bool> {
-        match &mut self.open {
-            Some(open) => Ok(open.seek(place)? || self.open_next(|table| table.seek(place))?),
-            None => self.open_next(|table| table.seek(place)),
-        }
-    }
-
-    fn key(&self) -> &[u8] {
-        self.open.as_ref().map_or(&[], Cursor::key)
-    }
-
-    fn stamp(&self) -> Versionstamp {
-        self.open.as_ref().map_or(Versionstamp::ZERO, Cursor::stamp)
-    }
-
-    fn version(&self) -> Version {
-        self.open.as_ref().map_or(Version::Delete, Cursor::version)
-    }
+    let mut runs = if choice.from == 0 {
+        upper.into_iter().map(|table| Run::new(vec![table])).collect()
+    } else {
+        vec![Run::new(upper)]
+    };
+    runs.push(Run::new(lower));
+    runs
 }
 
 /// Tables being written, one after the other. Dropped early, it removes them.

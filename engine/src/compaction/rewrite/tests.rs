@@ -3,7 +3,7 @@ use crate::compaction::plan::{Pace, choose};
 use crate::entry::Version;
 use crate::horizon::{Horizon, Horizons};
 use crate::mvcc::{Visible, value};
-use crate::source::Entries;
+use crate::source::{Entries, KeyRange};
 use crate::testing::{SMALL, Tables, TestResult, drain, entries, entry, of_levels, put, stamp};
 use crate::{KeyValue, Versionstamp};
 use proptest::prelude::*;
