@@ -68,6 +68,7 @@ impl Collector for EngineCollector {
         }
         let gauges = [
             ("engine_memtable_bytes", "Memory of memtables", s.memtable_bytes),
+            ("engine_pinned_bytes", "Memory of indexes and filters of open tables", s.memory.pinned),
             ("engine_memtables", "Memtables, the active one and those to be flushed", s.memtables),
             ("engine_sync_max_ns", "The longest sync of the log, nanoseconds", s.sync_times.max_ns),
             ("engine_held_views", "States out of date that snapshots hold on to", s.held_views),
