@@ -26,7 +26,7 @@ mod writer;
 use crate::Versionstamp;
 use crate::entry::{Direction, Presence, Version};
 use crate::source::{KeyRange, Source};
-use entries::{Sought, Stored};
+use entries::Sought;
 use parking_lot::{Mutex, MutexGuard};
 use scan::MemtableSource;
 use std::fmt;
@@ -72,17 +72,14 @@ impl Memtable {
 
     /// The newest version of `key` that is not newer than `at`, and its stamp.
     pub(crate) fn get(&self, key: &[u8], at: Versionstamp) -> Option<(Versionstamp, Version)> {
-        self.find(key, at).map(|entry| (entry.stamp(), entry.to_version()))
+        let entry = self.tree.first_version(&Sought::new(key, at))?;
+        Some((entry.stamp(), entry.to_version()))
     }
 
     /// As [`get`](Self::get), without reading the value.
     pub(crate) fn newest(&self, key: &[u8], at: Versionstamp) -> Option<(Versionstamp, Presence)> {
-        self.find(key, at).map(|entry| (entry.stamp(), entry.presence()))
-    }
-
-    fn find(&self, key: &[u8], at: Versionstamp) -> Option<Stored<'_>> {
         let entry = self.tree.first_version(&Sought::new(key, at))?;
-        Some(self.tree.entries.get(entry))
+        Some((entry.stamp(), entry.presence()))
     }
 
     /// Memory in use, in bytes: all that was allocated for entries, used or not yet. An empty memtable takes
