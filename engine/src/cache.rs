@@ -70,8 +70,7 @@ impl Cache {
     }
 
     /// Bytes in use.
-    #[cfg(test)]
-    fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.blocks.weight()
     }
 }

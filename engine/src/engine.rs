@@ -8,31 +8,43 @@
 //! Locks, in the order in which they may be taken: flush or compaction, appender, manifest, view.
 
 mod append;
+mod checkpoint;
+mod compact;
+mod flush;
+mod history;
 mod open;
+pub(crate) mod pressure;
 mod statistics;
-mod tables;
+mod upkeep;
 
+use crate::budget::{Account, Budget};
 use crate::cache::Cache;
 use crate::commit::CommitQueue;
 use crate::fs::DirLock;
+use crate::history::Rules;
 use crate::lineage::Lineage;
 use crate::manifest::Manifest;
+use crate::memtable::Memtable;
+use crate::record::check_batch;
 use crate::times::Times;
 use crate::versionstamp::{epoch_of, version_of};
 use crate::view::{Marks, View};
 use crate::wal::{self, Segment};
-use crate::{Applied, Env, Error, LineageId, Options, Record, Result, Snapshot, Versionstamp, WriteBatch};
+use crate::{
+    Applied, Env, Error, History, LineageId, Options, Record, Result, Snapshot, Versionstamp, WriteBatch,
+};
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
 
+pub use checkpoint::Checkpoint;
 pub use open::Recovery;
-pub use statistics::Statistics;
-pub use tables::{Checkpoint, Progress};
+pub use statistics::{MemoryUse, Statistics};
+pub use upkeep::Progress;
 
 /// A log-structured store with versionstamped MVCC in one directory. Clones share it.
 #[derive(Clone, Debug)]
@@ -41,8 +53,11 @@ pub struct Engine {
 }
 
 #[derive(Debug)]
-struct Core {
+pub(crate) struct Core {
     env: Env,
+    pub(crate) budget: Arc<Budget>,
+    account: Account,
+    pub(crate) pressure: pressure::Pressure,
     dir: PathBuf,
     options: Options,
     cache: Arc<Cache>,
@@ -50,19 +65,24 @@ struct Core {
     /// Held while the view is read, changed and stored.
     view_change: Mutex<()>,
     appender: Mutex<Appender>,
+    /// Views that were replaced, oldest first, and when.
+    replaced_views: Mutex<VecDeque<(Weak<View>, u64)>>,
     published: RwLock<Applied>,
     unpublished: Mutex<VecDeque<Applied>>,
     times: RwLock<Times>,
+    rules: RwLock<Rules>,
+    /// Deletions of prefixes in commits that are under way: how many, and the bytes of their prefixes.
+    erasing: Mutex<(usize, usize)>,
     manifest: Mutex<Manifest>,
-    flush: Mutex<()>,
-    compaction: Mutex<()>,
+    flush: Mutex<Option<flush::Flush>>,
+    compaction: Mutex<Option<compact::Compaction>>,
     commits: CommitQueue,
     /// Segments with records above this version stay for the archive.
     keep_after: Mutex<Option<u64>>,
     /// The first failure of a write or sync.
     stopped: OnceLock<String>,
     /// Names the temporary files of tables.
-    next_file: AtomicU64,
+    next_file: Arc<AtomicU64>,
     disk: statistics::DiskSpace,
     counters: statistics::Counters,
     _lock: Box<dyn DirLock>,
@@ -72,6 +92,10 @@ struct Core {
 #[derive(Debug)]
 struct Appender {
     log: wal::Log,
+    /// The memtable of the view that takes writes.
+    memtable: Arc<Memtable>,
+    /// Bytes of it that the budget knows of.
+    memtable_counted: u64,
     applied: Applied,
     marks: Marks,
     lineage: Lineage,
@@ -88,8 +112,44 @@ impl Engine {
     /// [`Error::InUse`] when it is open elsewhere; [`Error::Damaged`] or [`Error::Missing`] when durable bytes are
     /// not intact; [`Error::Option`]; [`Error::Io`].
     pub fn open(env: Env, dir: &Path, options: Options) -> Result<(Engine, Recovery)> {
-        let (core, recovery) = open::open(env, dir, options, None)?;
-        Ok((Engine { core: Arc::new(core) }, recovery))
+        let budget = Budget::alone(&options);
+        Self::open_with_budget(env, dir, options, &budget)
+    }
+
+    /// Opens the engine in `dir` as [`open`](Self::open) does, as one of those that share `budget`: its block cache and
+    /// memory take the place of what `options` say of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with_budget(
+        env: Env,
+        dir: &Path,
+        options: Options,
+        budget: &Arc<Budget>,
+    ) -> Result<(Engine, Recovery)> {
+        let (core, recovery) = open::open(env, dir, options, None, Arc::clone(budget))?;
+        Ok((Self::joined(core), recovery))
+    }
+
+    fn joined(core: Core) -> Engine {
+        let core = Arc::new(core);
+        core.levels_changed();
+        core.budget.join(&core);
+        Engine { core }
+    }
+
+    pub(crate) fn of(core: Arc<Core>) -> Engine {
+        Engine { core }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// What it shares with other engines.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.core.budget
     }
 
     /// Creates an engine that takes the records of an existing lineage from its start, as a restore does.
@@ -98,8 +158,9 @@ impl Engine {
     ///
     /// [`Error::NotADataDirectory`] when there is an engine already; as [`open`](Self::open).
     pub fn create(env: Env, dir: &Path, options: Options, lineage: Lineage) -> Result<Engine> {
-        let (core, _) = open::open(env, dir, options, Some(lineage))?;
-        Ok(Engine { core: Arc::new(core) })
+        let budget = Budget::alone(&options);
+        let (core, _) = open::open(env, dir, options, Some(lineage), budget)?;
+        Ok(Self::joined(core))
     }
 
     /// Makes everything durable and takes no more writes. Reads go on.
@@ -154,7 +215,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfOrder`] when it does not follow the record before; [`Error::DiskFull`]: both change nothing.
+    /// [`Error::OutOfOrder`] when it does not follow the record before; [`Error::Record`] and [`Error::RecordLen`] when the
+    /// log cannot hold it; [`Error::DiskFull`]; [`Error::ErasuresFull`]: they change nothing.
     /// [`Error::Stopped`] after an earlier failure; [`Error::Io`], which stops the engine.
     pub fn append(&self, record: &Record) -> Result<()> {
         self.core.append(record)
@@ -179,10 +241,27 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Error::DiskFull`], which changes nothing; [`Error::Stopped`] when the engine stopped before or during
-    /// it: whether the batch is durable shows when the engine is opened again.
+    /// [`Error::EmptyBatch`], [`Error::RecordLen`], [`Error::DiskFull`] and [`Error::ErasuresFull`], which change nothing, and
+    /// all but a full disk fail no other batch; [`Error::Stopped`] when the engine stopped before or during it: whether the
+    /// batch is durable shows when the engine is opened again.
     pub fn commit(&self, batch: WriteBatch) -> Result<Versionstamp> {
-        self.core.commits.commit(batch, |batches| self.core.commit_group(batches))
+        check_batch(&batch)?;
+        let commit = |batch| self.core.commits.commit(batch, |batches| self.core.commit_group(batches));
+        self.core.with_room_for(batch, commit)
+    }
+
+    /// Commits a batch without making it durable: readers see it at once, a crash may lose it and what
+    /// followed it, and the next [`sync`](Self::sync) or [`commit`](Self::commit) makes it durable.
+    ///
+    /// Shows readers everything that was appended before it as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](Self::commit).
+    pub fn commit_unsynced(&self, batch: WriteBatch) -> Result<Versionstamp> {
+        check_batch(&batch)?;
+        let version = self.core.with_room_for(batch, |batch| self.core.commit_unsynced(batch))?;
+        Ok(Versionstamp::new(version, 0))
     }
 
     /// Everything appended, published or not, at the clock of the last record: what apply reads.
@@ -195,7 +274,8 @@ impl Engine {
         self.core.snapshot()
     }
 
-    /// The data as of `at`, from the horizon to the newest published stamp, at the clock of that stamp.
+    /// The data as of `at`, from the lowest horizon to the newest published stamp, at the clock of that stamp.
+    /// A read of a key whose own horizon is higher is refused.
     ///
     /// # Errors
     ///
@@ -204,9 +284,32 @@ impl Engine {
         self.core.snapshot_at(at)
     }
 
-    /// The oldest stamp that can be read.
+    /// The oldest stamp at which keys can be read that no rule names.
     pub fn horizon(&self) -> Versionstamp {
-        self.core.view.load().horizon.stamp
+        self.core.view.load().horizons.of_rest().stamp
+    }
+
+    /// The oldest stamp at which `key` can be read.
+    pub fn horizon_of(&self, key: &[u8]) -> Versionstamp {
+        self.core.horizon_of(key).stamp
+    }
+
+    /// Sets how much of the past is kept of the keys that begin with each of these prefixes; the longest counts.
+    /// For all others it is what the [`Options`] say. Replaces the rules set before.
+    ///
+    /// Rules are configuration: set them each time after opening. The horizons reached are kept in the directory;
+    /// until rules are set, those of prefixes stay where they are.
+    ///
+    /// Horizons follow in the next flushes and compactions, and never fall. A longer window starts from where the
+    /// horizon is; a shorter one raises it; keys of a prefix whose rule is gone follow the rule that is left, from
+    /// their own horizon on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Option`] when there are over 1,024 rules or a prefix is empty, too long or there twice: the old rules
+    /// stay. [`Error::Stopped`], or when the disk fails, which stops the engine.
+    pub fn set_histories(&self, rules: Vec<(Vec<u8>, History)>) -> Result<()> {
+        self.core.set_histories(rules)
     }
 
     /// The replicated clock at a version, Unix milliseconds; `None` below the horizon.
@@ -224,7 +327,7 @@ impl Engine {
         self.core.maintain()
     }
 
-    /// One compaction of bounded size, if one is due.
+    /// One step of a compaction, if one is under way or due.
     ///
     /// # Errors
     ///
@@ -320,8 +423,17 @@ impl Core {
             if self.stopped.set(reason).is_ok() {
                 tracing::error!(error = &error as &dyn std::error::Error, "the engine stops");
             }
+            self.account.write_off(true);
+            self.budget.moved.happened();
         }
         error
+    }
+
+    /// Remembers, without holding it, a view that snapshots may still hold.
+    fn note_replaced(&self, view: &Arc<View>) {
+        let mut replaced = self.replaced_views.lock();
+        replaced.retain(|(view, _)| view.strong_count() > 0);
+        replaced.push_back((Arc::downgrade(view), self.env.clock.now_ms()));
     }
 
     /// Replaces the view by what `change` makes of it.
@@ -329,7 +441,8 @@ impl Core {
         let _changing = self.view_change.lock();
         let mut view = View::clone(&self.view.load());
         change(&mut view);
-        self.view.store(Arc::new(view));
+        let before = self.view.swap(Arc::new(view));
+        self.note_replaced(&before);
     }
 
     fn newest(&self) -> Snapshot {
@@ -345,7 +458,7 @@ impl Core {
             let at = Versionstamp::last_of(published.version);
             let view = self.view.load_full();
             // A compaction that ran in between may have dropped what this older stamp reads.
-            if view.horizon.stamp <= at {
+            if view.highest.stamp <= at {
                 return Snapshot::new(view, at, published.stamp, published.time_ms);
             }
         }
@@ -357,15 +470,18 @@ impl Core {
         if at > newest {
             return Err(Error::AboveNewest { stamp: at, newest });
         }
+        // The time first: it is forgotten only after the view says so.
+        let time_ms = self.times.read().at(at.version());
         let view = self.view.load_full();
-        let time_ms = self.times.read().at(at.version()).unwrap_or(view.horizon.time_ms);
-        if at >= view.horizon.stamp {
-            return Ok(Snapshot::new(view, at, at, time_ms));
-        }
-        if at >= published.stamp && newest >= view.horizon.stamp {
+        let (lowest, highest) = (view.horizons.lowest(), view.highest);
+        if at < highest.stamp && at >= published.stamp && newest >= highest.stamp {
             // Records without commits lie between the last commit and the horizon: nothing changed there.
+            let time_ms = time_ms.unwrap_or(0).max(highest.time_ms);
             return Ok(Snapshot::new(view, newest, at, time_ms));
         }
-        Err(Error::BelowHorizon { stamp: at, horizon: view.horizon.stamp })
+        if at < lowest.stamp {
+            return Err(Error::BelowHorizon { stamp: at, horizon: lowest.stamp });
+        }
+        Ok(Snapshot::new(view, at, at, time_ms.unwrap_or(lowest.time_ms)))
     }
 }

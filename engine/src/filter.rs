@@ -57,6 +57,11 @@ impl Builder {
         }
     }
 
+    /// Bytes of memory in use.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.hashes.capacity() as u64 * 8
+    }
+
     /// The encoded filter; `None` when there is none for these keys.
     pub(crate) fn finish(mut self) -> Option<Vec<u8>> {
         if self.too_many || self.hashes.is_empty() {

@@ -126,6 +126,8 @@ impl Frame {
 pub(crate) struct Frames {
     pub(crate) salt: u64,
     pub(crate) frames: Vec<Frame>,
+    /// The greatest durable mark of an intact frame, wherever it stands.
+    pub(crate) durable: u64,
     /// Where the next frame would stand.
     pub(crate) end: usize,
     /// Bytes from `end` to the last one that is not zero: what a crash left half written.
@@ -152,11 +154,12 @@ pub(crate) fn read(bytes: &[u8], magic: &[u8; 8]) -> Result<Frames, Malformed> {
         }
     };
     let later = (end..bytes.len()).step_by(ALIGN).filter_map(|offset| framer.read_frame(bytes, offset).ok());
-    if later.chain(frames.last().cloned()).any(|frame| frame.durable > end as u64) {
+    let durable = later.chain(frames.last().cloned()).map(|frame| frame.durable).max().unwrap_or(0);
+    if durable > end as u64 {
         return Err(bad);
     }
     let torn = bytes[end.min(bytes.len())..].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    Ok(Frames { salt, frames, end, torn })
+    Ok(Frames { salt, frames, durable, end, torn })
 }
 
 fn read_preamble(bytes: &[u8], magic: &[u8; 8]) -> Result<u64, Malformed> {

@@ -1,11 +1,13 @@
 //! What a reader sees: the memtables and levels of one moment, as one immutable value.
 //!
 //! - Writers of the view replace it whole; readers load it without waiting.
-//! - A view never loses an entry that an older one had, except versions below its horizon.
+//! - A view never loses an entry that an older one had, except versions below its horizons.
 
 use crate::Applied;
-use crate::compaction::Horizon;
+use crate::counters::Reads;
 use crate::entry::{Direction, Presence, Version};
+use crate::erasure::Erasures;
+use crate::horizon::{Horizon, Horizons};
 use crate::levels::Levels;
 use crate::memtable::Memtable;
 use crate::merge::merge;
@@ -31,24 +33,38 @@ pub(crate) struct View {
     /// Oldest first.
     pub(crate) sealed: Vec<Arc<SealedMemtable>>,
     pub(crate) levels: Arc<Levels>,
-    pub(crate) horizon: Horizon,
+    /// What readers of all views of the engine count.
+    pub(crate) reads: Arc<Reads>,
+    /// What tables may lack lies below them.
+    pub(crate) horizons: Arc<Horizons>,
+    /// The highest of them: most readers are above it and need no other.
+    pub(crate) highest: Horizon,
+    /// Every deletion of a prefix that may hide something here.
+    pub(crate) erasures: Arc<Erasures>,
 }
 
 impl View {
-    /// The newest version of `key` that is not newer than `at`.
+    pub(crate) fn set_horizons(&mut self, horizons: Arc<Horizons>) {
+        self.highest = horizons.highest();
+        self.horizons = horizons;
+    }
+
+    /// The newest version of `key` that is not newer than `at`, unless an erasure hides it.
     pub(crate) fn get(&self, key: &[u8], at: Versionstamp) -> Result<Option<(Versionstamp, Version)>> {
-        match self.memtables().find_map(|memtable| memtable.get(key, at)) {
-            Some(found) => Ok(Some(found)),
-            None => self.levels.get(key, at),
-        }
+        let found = match self.memtables().find_map(|memtable| memtable.get(key, at)) {
+            Some(found) => Some(found),
+            None => self.levels.get(key, at)?,
+        };
+        Ok(found.filter(|(stamp, _)| !self.erasures.hide(key, *stamp, at)))
     }
 
     /// As [`get`](Self::get), without the value.
     pub(crate) fn newest(&self, key: &[u8], at: Versionstamp) -> Result<Option<(Versionstamp, Presence)>> {
-        match self.memtables().find_map(|memtable| memtable.newest(key, at)) {
-            Some(found) => Ok(Some(found)),
-            None => Ok(self.levels.get(key, at)?.map(|(stamp, version)| (stamp, version.presence()))),
-        }
+        let found = match self.memtables().find_map(|memtable| memtable.newest(key, at)) {
+            Some(found) => Some(found),
+            None => self.levels.get(key, at)?.map(|(stamp, version)| (stamp, version.presence())),
+        };
+        Ok(found.filter(|(stamp, _)| !self.erasures.hide(key, *stamp, at)))
     }
 
     /// Newest first.
@@ -56,7 +72,7 @@ impl View {
         [&self.active].into_iter().chain(self.sealed.iter().rev().map(|sealed| &sealed.memtable))
     }
 
-    /// Every version of every key in `range`.
+    /// Every version of every key in `range`, hidden by an erasure or not.
     pub(crate) fn source(&self, range: &KeyRange, direction: Direction) -> Box<dyn Source> {
         let mut sources = vec![self.active.source(range.clone(), direction)];
         sources.extend(self.sealed.iter().map(|sealed| sealed.memtable.source(range.clone(), direction)));

@@ -5,13 +5,16 @@
 //!
 //! Invariants:
 //!
-//! - A segment has its name only once its header is durable, so a file without a good header
-//!   is damage.
+//! - A segment has its name only once its preamble is durable, so a file without a good preamble
+//!   is damage. The last one may have been made ahead, and have no header yet.
 //! - The next segment exists before a segment is sealed with `continues`, so a missing last
 //!   segment shows.
+//! - A segment is sealed before anything in the next one counts as durable.
 //! - Each segment starts where the one before ended: same version, same content hash.
 //! - Only recovery cuts, only the last segment that holds records, only above its durable mark.
 
+mod ahead;
+mod ending;
 pub(crate) mod header;
 mod reader;
 mod recover;

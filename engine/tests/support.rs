@@ -32,10 +32,19 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn commit(&mut self, stamp: Versionstamp, time_ms: u64, batch: &WriteBatch) {
         self.commits.push((stamp, time_ms));
+        // First what was there before the batch goes.
+        for op in batch.ops() {
+            if let Op::DeletePrefix { prefix } = op {
+                for key in self.keys().into_iter().filter(|key| key.starts_with(prefix)) {
+                    self.versions.insert((key, stamp), None);
+                }
+            }
+        }
         for op in batch.ops() {
             let (key, said) = match op {
                 Op::Put { key, value, expire_at_ms } => (key, Some((value.to_vec(), expire_at_ms))),
                 Op::Delete { key } => (key, None),
+                Op::DeletePrefix { .. } => continue,
             };
             self.versions.insert((key.to_vec(), stamp), said);
         }
@@ -82,6 +91,26 @@ pub(crate) fn rows(snapshot: &Snapshot, direction: Direction) -> engine::Result<
     Ok(rows)
 }
 
+/// Compares what a snapshot says of one key with the model.
+pub(crate) fn check_key(
+    snapshot: &Snapshot,
+    model: &Model,
+    key: &[u8],
+) -> Result<(), Box<dyn std::error::Error>> {
+    let (at, time_ms) = (snapshot.stamp(), snapshot.time_ms());
+    let row = |value: engine::Value| (value.bytes.to_vec(), value.stamp, value.expire_at_ms);
+    let found = snapshot.get(key)?.map(row);
+    let expected = model.rows(at, time_ms).into_iter().find(|row| row.0 == key);
+    let expected = expected.map(|(_, value, stamp, expire_at_ms)| (value, stamp, expire_at_ms));
+    let end = [key, &[0]].concat();
+    let in_range = snapshot.range(key, &end, Direction::Reverse)?.next().transpose()?;
+    let in_range = in_range.map(|entry| row(entry.value));
+    if found != expected || in_range != expected || snapshot.newest_stamp(key)? != expected.map(|row| row.1) {
+        return Err(format!("at {at}, key {key:?}: found {found:?}, in a range {in_range:?}").into());
+    }
+    Ok(())
+}
+
 /// Compares a snapshot with the model: both directions, and every key alone.
 pub(crate) fn check(snapshot: &Snapshot, model: &Model) -> Result<(), Box<dyn std::error::Error>> {
     let (at, time_ms) = (snapshot.stamp(), snapshot.time_ms());
@@ -106,4 +135,26 @@ pub(crate) fn check(snapshot: &Snapshot, model: &Model) -> Result<(), Box<dyn st
 /// The stamp of the last commit that the engine holds.
 pub(crate) fn last(applied: &Applied) -> Versionstamp {
     applied.stamp
+}
+
+/// Does `work` for each item on as many threads as there are cores; the results in the order of the items.
+pub(crate) fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len().max(1));
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let take = || {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            match items.get(at) {
+                Some(item) => done.push((at, work(item))),
+                None => return done,
+            }
+        }
+    };
+    let mut done: Vec<(usize, R)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("the work does not panic")).collect()
+    });
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
 }

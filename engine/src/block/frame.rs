@@ -29,6 +29,10 @@ pub(crate) const FRAME_LEN_MAX: usize = HEADER_LEN + BLOCK_LEN_MAX;
 /// A block is stored compressed only when that saves at least one part in this many.
 const SAVING_PARTS: usize = 8;
 const ZSTD_LEVEL: i32 = 1;
+/// Data blocks in a row that did not shrink, after which most are stored as they are.
+const MISSES_MAX: u32 = 8;
+/// From then on one block in this many is tried.
+const TRIED_PARTS: u32 = 16;
 
 /// What a block holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +63,8 @@ pub(crate) struct Framer {
     codec: Codec,
     lz4: lz4_flex::block::CompressTable,
     buffer: Vec<u8>,
+    /// Data blocks in a row that did not shrink, or were not tried because of that.
+    misses: u32,
 }
 
 impl std::fmt::Debug for Framer {
@@ -70,7 +76,7 @@ impl std::fmt::Debug for Framer {
 impl Framer {
     /// Frames with `codec` where it helps.
     pub(crate) fn new(codec: Codec) -> Self {
-        Self { codec, lz4: lz4_flex::block::CompressTable::default(), buffer: Vec::new() }
+        Self { codec, lz4: lz4_flex::block::CompressTable::default(), buffer: Vec::new(), misses: 0 }
     }
 
     /// Appends the frame of `block` to `out`; the frame will stand at `offset` in the file.
@@ -82,6 +88,7 @@ impl Framer {
     pub(crate) fn frame(&mut self, kind: Kind, block: &[u8], offset: u64, out: &mut Vec<u8>) {
         assert!(block.len() <= BLOCK_LEN_MAX, "a block of {} bytes is over its bound", block.len());
         let codec = match kind {
+            Kind::Data if self.is_hopeless() => Codec::Raw,
             Kind::Data | Kind::Index => self.codec,
             Kind::Filter | Kind::Footer => Codec::Raw,
         };
@@ -91,10 +98,20 @@ impl Framer {
             Codec::Zstd => self.zstd(block),
         };
         let saves = |len: usize| len + block.len() / SAVING_PARTS < block.len();
-        match compressed.filter(|len| saves(*len)) {
+        let compressed = compressed.filter(|len| saves(*len));
+        if kind == Kind::Data {
+            self.misses = if compressed.is_some() { 0 } else { self.misses.wrapping_add(1) };
+        }
+        match compressed {
             Some(len) => put_frame(kind, codec, block.len(), &self.buffer[..len], offset, out),
             None => put_frame(kind, Codec::Raw, block.len(), block, offset, out),
         }
+    }
+
+    /// Whether trying is likely to be in vain: media, encrypted or compressed values. A try costs as much as
+    /// all else that is done for a block.
+    const fn is_hopeless(&self) -> bool {
+        self.misses >= MISSES_MAX && !self.misses.is_multiple_of(TRIED_PARTS)
     }
 
     /// Compresses into the buffer; `None` when that fails, which costs space only.
@@ -224,6 +241,26 @@ mod tests {
         for codec in [Codec::Lz4, Codec::Zstd] {
             assert_eq!(framed(codec, &noise, 0)[1], Codec::Raw as u8);
             assert_eq!(framed(codec, &[1; 1_000], 0)[1], codec as u8);
+        }
+    }
+
+    #[test]
+    fn after_noise_few_blocks_are_tried_until_one_shrinks() {
+        let mut noise = [0; 1_000];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        for codec in [Codec::Lz4, Codec::Zstd] {
+            let mut framer = Framer::new(codec);
+            let mut codec_of = |block: &[u8]| {
+                let mut out = Vec::new();
+                framer.frame(Kind::Data, block, 0, &mut out);
+                out[1]
+            };
+            for _ in 0..100 {
+                assert_eq!(codec_of(&noise), Codec::Raw as u8);
+            }
+            let first = (0..=TRIED_PARTS).position(|_| codec_of(&[1; 1_000]) == codec as u8);
+            assert!(first.is_some(), "within {TRIED_PARTS} blocks it tries again");
+            assert_eq!(codec_of(&[1; 1_000]), codec as u8, "and goes on from there");
         }
     }
 

@@ -1,110 +1,296 @@
-//! Merges the tables of a [`Choice`] into new ones and leaves out what nobody can see.
+//! Merges the tables of a [`Choice`] into new ones, a step at a time, and leaves out what nobody can see.
 //!
 //! - The versions of one key are never spread over two tables.
-//! - The new tables are durable on return. They are nobody's until an edit of the manifest names
-//!   them; after a crash before that they are files that nothing refers to.
+//! - A step reads a bounded number of bytes; a rewrite that is dropped between two steps removes what it wrote.
+//! - The new tables are durable once [`Rewrite::finish`] has returned them. They are nobody's until an edit of the
+//!   manifest names them; after a crash before that they are files that nothing refers to.
 //! - A new table can be the same as an old one, and has the same name then: whoever removes the files of
 //!   the old ones must leave those that are live again.
+//! - A new table overlaps a bounded number of bytes of the level below its own, so that its own compaction
+//!   will be bounded too.
 
-use super::Horizon;
+use super::Bounds;
 use super::plan::Choice;
 use super::retention::Retention;
 use crate::entry::{Direction, Entry};
 use crate::fs::Fs;
+use crate::horizon::Horizons;
 use crate::levels::{LEVEL_MAX, Levels};
 use crate::merge::merge;
-use crate::source::KeyRange;
-use crate::table::{Caching, Meta, Settings, Writer};
+use crate::source::{KeyRange, Place, Source};
+use crate::table::{Caching, Meta, Reader, Settings, Writer};
 use crate::{Options, Result};
 use bytes::Bytes;
-use std::path::Path;
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// A new table is closed when it overlaps this many full tables of the level below its own.
+const TABLES_BELOW_MAX: u64 = 10;
+
 /// Where and how new tables are written.
-#[derive(Debug)]
-pub(crate) struct Target<'a> {
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
     /// The disk.
-    pub(crate) fs: &'a Arc<dyn Fs>,
+    pub(crate) fs: Arc<dyn Fs>,
     /// The directory of tables.
-    pub(crate) dir: &'a Path,
+    pub(crate) dir: PathBuf,
     /// Gives each temporary file in the directory another name.
-    pub(crate) numbers: &'a AtomicU64,
+    pub(crate) numbers: Arc<AtomicU64>,
     /// Sizes of blocks and tables.
-    pub(crate) options: &'a Options,
+    pub(crate) options: Options,
 }
 
-/// Rewrites the tables of `choice`, which was made from `levels`. The result goes to the level
-/// `choice.to`, in order; it can be empty, and it is the inputs themselves when these only move.
-///
-/// # Errors
-///
-/// When an input is damaged, or what the disk says; the levels are as they were.
-pub(crate) fn run(
-    target: &Target<'_>,
-    choice: &Choice,
-    levels: &Levels,
-    horizon: Horizon,
-) -> Result<Vec<Meta>> {
-    if choice.is_move(target.options) {
-        return Ok(choice.inputs.iter().map(|table| table.meta().clone()).collect());
+impl Target {
+    /// Starts a table.
+    pub(crate) fn create(&self, settings: Settings) -> Result<Writer> {
+        Writer::create(&self.fs, &self.dir, self.numbers.fetch_add(1, Ordering::Relaxed), settings)
     }
-    let source = |table: &Arc<_>| {
-        crate::table::Reader::source(table, KeyRange::all(), Direction::Forward, Caching::Pass)
+}
+
+/// A rewrite under way.
+pub(crate) struct Rewrite {
+    choice: Choice,
+    levels: Arc<Levels>,
+    source: Box<dyn Source>,
+    retention: Retention,
+    output: Output,
+    counts: Counts,
+}
+
+/// How far a rewrite has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Entries read.
+    pub(crate) read: u64,
+    /// Of them, how many were left out.
+    pub(crate) dropped: u64,
+    /// Bytes of keys and values read.
+    pub(crate) read_bytes: u64,
+    /// Bytes of tables written, finished or not.
+    pub(crate) written_bytes: u64,
+}
+
+impl Rewrite {
+    /// Begins to rewrite the tables of `choice`, which was made from `levels`. Nothing is read yet.
+    pub(crate) fn new(target: Target, choice: Choice, levels: Arc<Levels>, bounds: &Bounds) -> Self {
+        let source = merge(sources(&choice, &levels, bounds), Direction::Forward);
+        let is_bottom = (choice.to + 1..=LEVEL_MAX).all(|level| levels.level(level).is_empty());
+        let below = Below::new(Arc::clone(&levels), choice.to + 1);
+        let output = Output::new(target, Arc::clone(&bounds.horizons), is_bottom, below);
+        let retention = Retention::new(bounds.clone());
+        Self { choice, levels, source, retention, output, counts: Counts::default() }
+    }
+
+    /// What is rewritten.
+    pub(crate) const fn choice(&self) -> &Choice {
+        &self.choice
+    }
+
+    /// How far it has come.
+    pub(crate) fn counts(&self) -> Counts {
+        Counts { written_bytes: self.output.bytes(), ..self.counts }
+    }
+
+    /// Bytes of memory in use, about.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.output.writer.as_ref().map_or(0, Writer::memory_bytes)
+    }
+
+    /// Reads about `bytes` more of keys and values; whether there is more to read.
+    ///
+    /// # Errors
+    ///
+    /// When an input is damaged, or what the disk says; the rewrite is of no use then.
+    pub(crate) fn step(&mut self, bytes: u64) -> Result<bool> {
+        let end = self.counts.read_bytes + bytes;
+        while self.counts.read_bytes < end {
+            let Some(entry) = self.source.next()? else {
+                return Ok(false);
+            };
+            self.counts.read += 1;
+            self.counts.read_bytes += (entry.key.len() + entry.version.value_len()) as u64;
+            let (levels, to) = (&self.levels, self.choice.to);
+            match self.retention.keep(entry, |key| levels.may_hold(to + 1, key)) {
+                Some(entry) => self.output.add(&entry)?,
+                None => self.counts.dropped += 1,
+            }
+        }
+        Ok(true)
+    }
+
+    /// Completes the last table. The result goes to the level `choice.to`, in order; it can be empty.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says.
+    pub(crate) fn finish(self) -> Result<Vec<Meta>> {
+        self.output.finish()
+    }
+}
+
+impl fmt::Debug for Rewrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rewrite").field("choice", &self.choice).field("counts", &self.counts).finish()
+    }
+}
+
+/// The entries of the tables of a choice of which anything can be seen: those of level 0 each alone, those of another level one after the other.
+fn sources(choice: &Choice, levels: &Levels, bounds: &Bounds) -> Vec<Box<dyn Source>> {
+    let is_of = |level: u8, table: &&Arc<Reader>| levels.level(level).iter().any(|it| Arc::ptr_eq(it, table));
+    let visible = choice.inputs.iter().filter(|table| !bounds.hide_all_of(table.meta()));
+    let (upper, lower): (Vec<_>, Vec<_>) = visible.partition(|table| is_of(choice.from, table));
+    let mut sources: Vec<Box<dyn Source>> = Vec::new();
+    let runs = if choice.from == 0 {
+        sources.extend(upper.into_iter().map(whole));
+        vec![lower]
+    } else {
+        vec![upper, lower]
     };
-    let mut source = merge(choice.inputs.iter().map(source).collect(), Direction::Forward);
-    let is_bottom = (choice.to + 1..=LEVEL_MAX).all(|level| levels.level(level).is_empty());
-    let mut retention = Retention::new(horizon);
-    let mut output = Output { target, is_bottom, writer: None, last_key: Bytes::new(), finished: Vec::new() };
-    while let Some(entry) = source.next()? {
-        let below = |key: &[u8]| {
-            (choice.to + 1..=LEVEL_MAX).any(|level| !levels.overlapping(level, key, key).is_empty())
-        };
-        if let Some(entry) = retention.keep(entry, below) {
-            output.add(&entry)?;
+    for run in runs.into_iter().filter(|run| !run.is_empty()) {
+        let tables = run.into_iter().cloned().collect();
+        sources.push(Box::new(Run { tables, next: 0, open: None }));
+    }
+    sources
+}
+
+fn whole(table: &Arc<Reader>) -> Box<dyn Source> {
+    table.source(KeyRange::all(), Direction::Forward, Caching::Pass)
+}
+
+/// Tables that share no key, one after the other, going forward.
+struct Run {
+    tables: Vec<Arc<Reader>>,
+    next: usize,
+    open: Option<Box<dyn Source>>,
+}
+
+impl Source for Run {
+    fn next(&mut self) -> Result<Option<Entry>> {
+        loop {
+            if let Some(open) = &mut self.open {
+                if let Some(entry) = open.next()? {
+                    return Ok(Some(entry));
+                }
+                self.open = None;
+            }
+            let Some(table) = self.tables.get(self.next) else {
+                return Ok(None);
+            };
+            self.open = Some(whole(table));
+            self.next += 1;
         }
     }
-    output.finish()
+
+    fn seek(&mut self, place: &Place) -> Result<()> {
+        if let Some(open) = &mut self.open {
+            open.seek(place)?;
+        }
+        let skipped = self.tables[self.next..].partition_point(|table| table.meta().last_key < place.key);
+        self.next += skipped;
+        Ok(())
+    }
 }
 
-/// Tables being written, one after the other.
-struct Output<'a> {
-    target: &'a Target<'a>,
+/// Tables being written, one after the other. Dropped early, it removes them.
+struct Output {
+    target: Target,
+    horizons: Arc<Horizons>,
     is_bottom: bool,
+    below: Below,
     writer: Option<Writer>,
     last_key: Bytes,
     finished: Vec<Meta>,
+    finished_bytes: u64,
 }
 
-impl Output<'_> {
+impl Output {
+    fn new(target: Target, horizons: Arc<Horizons>, is_bottom: bool, below: Below) -> Self {
+        let (last_key, finished) = (Bytes::new(), Vec::new());
+        Self { target, horizons, is_bottom, below, writer: None, last_key, finished, finished_bytes: 0 }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.finished_bytes + self.writer.as_ref().map_or(0, Writer::bytes)
+    }
+
     fn add(&mut self, entry: &Entry) -> Result<()> {
-        let is_full = |writer: &mut Writer| writer.bytes() >= self.target.options.table_bytes;
-        if entry.key != self.last_key
-            && let Some(full) = self.writer.take_if(|writer| is_full(writer))
-        {
-            self.finished.push(full.finish()?);
+        if entry.key != self.last_key {
+            let overlap = self.below.pass(&entry.key);
+            let table_bytes = self.target.options.table_bytes;
+            let is_full = |writer: &Writer| writer.bytes() >= table_bytes;
+            if overlap > table_bytes.saturating_mul(TABLES_BELOW_MAX)
+                || self.writer.as_ref().is_some_and(is_full)
+            {
+                self.close()?;
+            }
+            self.last_key = entry.key.clone();
         }
         let writer = match &mut self.writer {
             Some(writer) => writer,
-            None => self.writer.insert(create(self.target, self.is_bottom)?),
+            None => {
+                let options = &self.target.options;
+                let settings =
+                    if self.is_bottom { Settings::bottom(options) } else { Settings::upper(options) };
+                let writer = self.target.create(settings)?;
+                self.writer.insert(writer.counting_under(Arc::clone(&self.horizons)))
+            }
         };
-        writer.add(entry)?;
-        self.last_key = entry.key.clone();
+        writer.add(entry)
+    }
+
+    fn close(&mut self) -> Result<()> {
+        if let Some(full) = self.writer.take() {
+            let meta = full.finish()?;
+            self.finished_bytes += meta.bytes;
+            self.finished.push(meta);
+        }
+        self.below.overlap = 0;
         Ok(())
     }
 
     fn finish(mut self) -> Result<Vec<Meta>> {
-        if let Some(writer) = self.writer.take() {
-            self.finished.push(writer.finish()?);
-        }
-        Ok(self.finished)
+        self.close()?;
+        Ok(std::mem::take(&mut self.finished))
     }
 }
 
-fn create(target: &Target<'_>, is_bottom: bool) -> Result<Writer> {
-    let number = target.numbers.fetch_add(1, Ordering::Relaxed);
-    let settings = if is_bottom { Settings::bottom(target.options) } else { Settings::upper(target.options) };
-    Writer::create(target.fs, target.dir, number, settings)
+impl Drop for Output {
+    fn drop(&mut self) {
+        let live =
+            |meta: &Meta| self.below.levels.tables().any(|(_, table)| table.meta().digest == meta.digest);
+        for meta in self.finished.iter().filter(|meta| !live(meta)) {
+            let path = self.target.dir.join(meta.digest.file_name());
+            if let Err(error) = self.target.fs.remove(&path) {
+                tracing::debug!(path = %path.display(), %error, "left an unused table to the next start");
+            }
+        }
+    }
+}
+
+/// The level below the one that is written: how much of it the table at hand overlaps.
+struct Below {
+    levels: Arc<Levels>,
+    level: u8,
+    next: usize,
+    overlap: u64,
+}
+
+impl Below {
+    fn new(levels: Arc<Levels>, level: u8) -> Self {
+        Self { levels, level, next: 0, overlap: 0 }
+    }
+
+    /// Goes on to `key`; bytes of the tables that were passed since the last table was closed.
+    fn pass(&mut self, key: &[u8]) -> u64 {
+        let tables = self.levels.level(self.level);
+        while let Some(table) = tables.get(self.next).filter(|table| &table.meta().last_key[..] < key) {
+            self.overlap += table.meta().bytes;
+            self.next += 1;
+        }
+        self.overlap
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::{Appender, Core};
 use crate::Applied;
 use crate::entry::Presence;
+use crate::erasure::{self, Erasure, Erasures};
 use crate::lineage::Lineage;
 use crate::manifest::edit::Edit;
 use crate::manifest::set_mark;
@@ -16,78 +17,165 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// The budget hears of a memtable's growth when it is one part in this many of a full one.
+const MEMORY_PARTS: u64 = 4_096;
+
 impl Core {
     pub(super) fn append(&self, record: &Record) -> Result<()> {
         self.running()?;
-        self.make_room()?;
+        record.check()?;
+        self.make_room(record.batches.iter().map(|(_, batch)| batch.as_bytes().len() as u64).sum())?;
         let mut appender = self.appender.lock();
-        self.append_locked(&mut appender, record)
+        hash_follows(&appender.applied, record)?;
+        self.append_locked(&mut appender, record, self.env.clock.now_ms())?;
+        self.unpublished.lock().push_back(appender.applied);
+        self.seal_what_is_full(&mut appender)
     }
 
-    fn append_locked(&self, appender: &mut Appender, record: &Record) -> Result<()> {
+    fn append_locked(&self, appender: &mut Appender, record: &Record, now_ms: u64) -> Result<()> {
         self.running()?;
         follows(&appender.applied, record)?;
+        let erasures: Vec<Erasure> = erasure::of_record(record).collect();
+        self.room_for(&erasures)?;
         self.disk.check()?;
-        let now_ms = self.env.clock.now_ms();
         appender.log.append(record, now_ms).map_err(|error| match error.kind() {
             io::ErrorKind::StorageFull => self.disk.full(),
             _ => self.stop_on(Error::io("append to the log in", &self.dir)(error)),
         })?;
-        let memtable = self.view.load().active.clone();
-        insert(&memtable, record);
+        insert(&appender.memtable, record);
+        // One point per change of the clock: most records find the one before's.
+        if appender.applied.version == 0 || appender.applied.time_ms != record.time_ms {
+            self.times.write().push(Point { version: record.version, time_ms: record.time_ms });
+        }
+        if !erasures.is_empty() {
+            self.change_view(|view| {
+                let mut all = Erasures::clone(&view.erasures);
+                all.extend(erasures);
+                view.erasures = Arc::new(all);
+            });
+        }
         appender.applied = appender.applied.after(record);
         for mark in &record.marks {
             set_mark(&mut appender.marks, mark.name.clone(), mark.value.clone());
         }
-        self.times.write().push(Point { version: record.version, time_ms: record.time_ms });
-        self.unpublished.lock().push_back(appender.applied);
         self.counters.appended(record);
-        if memtable.bytes() >= self.options.memtable_bytes_max {
+        self.pressure.written(now_ms);
+        self.count_memory(appender);
+        Ok(())
+    }
+
+    fn seal_what_is_full(&self, appender: &mut Appender) -> Result<()> {
+        if appender.memtable.bytes() as u64 >= self.memtable_bytes_max() {
             self.seal_memtable(appender);
         }
-        if appender.log.active_bytes() >= self.options.segment_bytes_max {
-            self.seal_segment_locked(appender)?;
+        let segment_bytes = appender.log.active_bytes();
+        // While the segment before is being sealed, this one may grow: nobody waits for the disk here.
+        let full = match appender.log.ending() {
+            Some(_) => self.options.segment_bytes_max.saturating_mul(2),
+            None => self.options.segment_bytes_max,
+        };
+        if segment_bytes >= full {
+            self.begin_segment(appender)?;
         }
         Ok(())
     }
 
+    fn room_for(&self, erasures: &[Erasure]) -> Result<()> {
+        let bytes = erasures.iter().map(|erasure| erasure.prefix.len()).sum();
+        let view = self.view.load();
+        if erasures.is_empty() || view.erasures.has_room(erasures.len(), bytes) {
+            return Ok(());
+        }
+        Err(Error::ErasuresFull { waiting: view.erasures.len() })
+    }
+
     /// Starts a new memtable, so that the full one can be flushed.
-    pub(super) fn seal_memtable(&self, appender: &Appender) {
+    pub(super) fn seal_memtable(&self, appender: &mut Appender) {
         let (end, marks) = (appender.applied, appender.marks.clone());
+        let active = Arc::new(Memtable::new());
+        let memtable = std::mem::replace(&mut appender.memtable, Arc::clone(&active));
+        let bytes = memtable.bytes() as u64;
+        appender.memtable_counted = 0;
+        self.account.change(|amounts| {
+            amounts.active = 0;
+            amounts.sealed += bytes;
+        });
         self.change_view(|view| {
-            let memtable = std::mem::replace(&mut view.active, Arc::new(Memtable::new()));
+            view.active = active;
             view.sealed.push(Arc::new(SealedMemtable { memtable, end, marks }));
         });
+        self.budget.work.happened();
+    }
+
+    /// Tells the budget what the memtable has grown by, when that is worth telling.
+    fn count_memory(&self, appender: &mut Appender) {
+        let bytes = appender.memtable.bytes() as u64;
+        if (bytes - appender.memtable_counted) * MEMORY_PARTS >= self.memtable_bytes_max() {
+            appender.memtable_counted = bytes;
+            self.account.change(|amounts| amounts.active = bytes);
+        }
+    }
+
+    /// A memtable this large is sealed, in bytes.
+    fn memtable_bytes_max(&self) -> u64 {
+        self.budget.memory().seal_bytes().min(self.options.memtable_bytes_max as u64)
     }
 
     pub(super) fn seal_segment(&self) -> Result<()> {
         self.running()?;
-        let mut appender = self.appender.lock();
-        if appender.log.active_holds_records() { self.seal_segment_locked(&mut appender) } else { Ok(()) }
+        {
+            let mut appender = self.appender.lock();
+            if appender.log.active_holds_records() {
+                self.begin_segment(&mut appender)?;
+            }
+        }
+        self.seal_ending()
     }
 
-    fn seal_segment_locked(&self, appender: &mut Appender) -> Result<()> {
+    /// Goes on to the next segment of the log.
+    fn begin_segment(&self, appender: &mut Appender) -> Result<()> {
         let sealing = Sealing { lineage: appender.lineage.id, salt: salt(&self.env) };
-        match appender.log.seal(sealing) {
+        match appender.log.begin_next(sealing) {
             Err(error) if error.is_disk_full() => {
                 // Nothing was sealed; the active segment goes on until there is room.
                 let error = self.disk.full();
                 tracing::warn!(error = &error as &dyn std::error::Error, "no room for another log segment");
                 Ok(())
             }
-            sealed => sealed.map_err(|error| self.stop_on(error)),
+            begun => {
+                self.budget.work.happened();
+                begun.map_err(|error| self.stop_on(error))
+            }
         }
     }
 
-    /// Seals the active segment when its first commit has waited long enough.
+    /// Seals the segment that takes no more records, durably, if there is one; appends go on meanwhile.
+    pub(super) fn seal_ending(&self) -> Result<()> {
+        let ending = self.appender.lock().log.ending();
+        match ending {
+            Some(ending) => {
+                ending.finish().map_err(|error| self.stop_on(error))?;
+                self.appender.lock().log.note_sealed();
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Goes on to the next segment when the first commit of the active one has waited long enough.
     pub(super) fn seal_by_age(&self) -> Result<()> {
-        let mut appender = self.appender.lock();
-        let now_ms = self.env.clock.now_ms();
-        let due = appender.log.first_commit_ms().is_some_and(|first| {
-            // A clock that was set back must not put sealing off.
-            now_ms < first || now_ms - first >= self.options.segment_age_ms_max
-        });
-        if due { self.seal_segment_locked(&mut appender) } else { Ok(()) }
+        {
+            let mut appender = self.appender.lock();
+            let now_ms = self.env.clock.now_ms();
+            let due = appender.log.first_commit_ms().is_some_and(|first| {
+                // A clock that was set back must not put sealing off.
+                now_ms < first || now_ms - first >= self.options.segment_age_ms_max
+            });
+            if due {
+                self.begin_segment(&mut appender)?;
+            }
+        }
+        self.seal_ending()
     }
 
     pub(super) fn sync(&self) -> Result<u64> {
@@ -96,7 +184,12 @@ impl Core {
             let appender = self.appender.lock();
             (appender.log.sync_handle(), appender.applied.version)
         };
-        handle.sync().map_err(|error| self.stop_on(Error::io("sync the log in", &self.dir)(error)))?;
+        let start_ns = self.env.clock.elapsed_ns();
+        handle.sync().map_err(|error| self.stop_on(error))?;
+        self.counters.sync_times.took(self.env.clock.elapsed_ns().saturating_sub(start_ns));
+        if handle.seals() {
+            self.appender.lock().log.note_sealed();
+        }
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(version)
     }
@@ -112,32 +205,38 @@ impl Core {
     /// Appends, syncs and publishes batches as one record; the stamp of the nth is `(version, n)`.
     pub(super) fn commit_group(&self, batches: Vec<WriteBatch>) -> Result<u64> {
         self.running()?;
-        self.make_room()?;
+        self.make_room(batches.iter().map(|batch| batch.as_bytes().len() as u64).sum())?;
         let version = {
             let mut appender = self.appender.lock();
-            let record = self.record_of(&appender, batches);
-            self.append_locked(&mut appender, &record)?;
-            record.version
+            self.append_batches(&mut appender, batches)?;
+            self.unpublished.lock().push_back(appender.applied);
+            self.seal_what_is_full(&mut appender)?;
+            appender.applied.version
         };
         self.sync()?;
         self.publish(version);
         Ok(version)
     }
 
-    fn record_of(&self, appender: &Appender, batches: Vec<WriteBatch>) -> Record {
-        let applied = appender.applied;
-        let epoch = appender.lineage.epoch;
-        let first_of_lineage = applied.version == 0 || epoch_of(applied.version) < epoch;
-        let mut record = Record {
-            version: if first_of_lineage { version_of(epoch, 1) } else { applied.version + 1 },
-            term: applied.term,
-            time_ms: applied.time_ms.max(self.env.clock.now_ms()),
-            hash: applied.hash,
-            batches: (0..=u16::MAX).zip(batches).collect(),
-            marks: Vec::new(),
-        };
-        record.hash = record.hash_after(applied.hash);
-        record
+    /// Appends and publishes one batch, and all that was appended before it.
+    pub(super) fn commit_unsynced(&self, batch: WriteBatch) -> Result<u64> {
+        self.running()?;
+        self.make_room(batch.as_bytes().len() as u64)?;
+        let mut appender = self.appender.lock();
+        self.append_batches(&mut appender, vec![batch])?;
+        {
+            let mut unpublished = self.unpublished.lock();
+            unpublished.clear();
+            *self.published.write() = appender.applied;
+        }
+        self.seal_what_is_full(&mut appender)?;
+        Ok(appender.applied.version)
+    }
+
+    fn append_batches(&self, appender: &mut Appender, batches: Vec<WriteBatch>) -> Result<()> {
+        let now_ms = self.env.clock.now_ms();
+        let record = record_of(appender, batches, now_ms);
+        self.append_locked(appender, &record, now_ms)
     }
 
     pub(super) fn begin_lineage(&self, id: LineageId) -> Result<Lineage> {
@@ -148,7 +247,8 @@ impl Core {
         let lineage = Lineage { id, epoch: parent.epoch + 1, parent: Some((parent.id, stamp)) };
         self.manifest.lock().commit(vec![Edit::Lineage(lineage)]).map_err(|error| self.stop_on(error))?;
         appender.lineage = lineage;
-        self.seal_segment_locked(&mut appender)?;
+        self.begin_segment(&mut appender)?;
+        appender.log.finish_ending().map_err(|error| self.stop_on(error))?;
         Ok(lineage)
     }
 
@@ -169,6 +269,23 @@ pub(super) fn salt(env: &Env) -> u64 {
     u64::from_le_bytes(salt)
 }
 
+/// The record after the last one, with these batches.
+fn record_of(appender: &Appender, batches: Vec<WriteBatch>, now_ms: u64) -> Record {
+    let applied = appender.applied;
+    let epoch = appender.lineage.epoch;
+    let first_of_lineage = applied.version == 0 || epoch_of(applied.version) < epoch;
+    let mut record = Record {
+        version: if first_of_lineage { version_of(epoch, 1) } else { applied.version + 1 },
+        term: applied.term,
+        time_ms: applied.time_ms.max(now_ms),
+        hash: applied.hash,
+        batches: (0..=u16::MAX).zip(batches).collect(),
+        marks: Vec::new(),
+    };
+    record.hash = record.hash_after(applied.hash);
+    record
+}
+
 fn follows(applied: &Applied, record: &Record) -> Result<()> {
     let refuse =
         |reason| Err(Error::OutOfOrder { version: record.version, applied: applied.version, reason });
@@ -178,7 +295,15 @@ fn follows(applied: &Applied, record: &Record) -> Result<()> {
     if record.time_ms < applied.time_ms {
         return refuse("its clock falls");
     }
-    debug_assert_eq!(record.hash, record.hash_after(applied.hash), "the content hash follows");
+    Ok(())
+}
+
+/// A log whose content hash did not follow could not be opened again.
+fn hash_follows(applied: &Applied, record: &Record) -> Result<()> {
+    if record.version > applied.version && record.hash != record.hash_after(applied.hash) {
+        let reason = "its content hash does not follow from its commits";
+        return Err(Error::OutOfOrder { version: record.version, applied: applied.version, reason });
+    }
     Ok(())
 }
 
@@ -191,6 +316,8 @@ pub(super) fn insert(memtable: &Memtable, record: &Record) {
                     inserter.insert(key, stamp, Presence::Put { expire_at_ms }, value);
                 }
                 Op::Delete { key } => inserter.insert(key, stamp, Presence::Delete, &[]),
+                // Erasures stand beside the memtables.
+                Op::DeletePrefix { .. } => {}
             }
         }
     }

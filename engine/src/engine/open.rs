@@ -1,10 +1,14 @@
 //! Opening: manifest, tables, log, in that order; each must agree with the one before.
 
+use super::pressure::Pressure;
 use super::{Appender, Core, append};
 use crate::Applied;
+use crate::budget::{Account, Budget};
 use crate::cache::Cache;
 use crate::commit::CommitQueue;
+use crate::erasure::{self, Erasures};
 use crate::fs::Fs;
+use crate::history::Rules;
 use crate::levels::Levels;
 use crate::lineage::{Lineage, LineageId};
 use crate::manifest::{self, Manifest, State, set_mark};
@@ -43,6 +47,7 @@ pub(super) fn open(
     dir: &Path,
     options: Options,
     lineage: Option<Lineage>,
+    budget: Arc<Budget>,
 ) -> Result<(Core, Recovery)> {
     options.check()?;
     let fs = Arc::clone(&env.fs);
@@ -57,7 +62,7 @@ pub(super) fn open(
             return Err(Error::NotADataDirectory { path: dir.to_path_buf(), reason });
         }
     };
-    let cache = Arc::new(Cache::new(options.block_cache_bytes));
+    let cache = Arc::clone(budget.cache());
     let levels = open_tables(&fs, dir, &state, &cache)?;
     let mut replay = Replay::new(&state, options.memtable_bytes_max);
     let wal_dir = dir.join(WAL_DIR);
@@ -78,31 +83,53 @@ pub(super) fn open(
         options.segment_bytes_max,
     )?;
     let lineage = state.lineage;
-    let horizon = state.horizon;
+    let horizons = Arc::new(state.horizons.clone());
     let manifest = Manifest::create(fs, dir, State { first_segment: number, ..state }, append::salt(&env))?;
     remove_strays(&*env.fs, dir, manifest.state())?;
     let recovery = Recovery { created, records: replay.records, torn: found.torn };
-    let Replay { active, sealed, applied, marks, times, .. } = replay;
+    let Replay { active, sealed, applied, marks, times, erasures, .. } = replay;
+    let memtable = Arc::clone(&active);
+    let rules = Rules::new(options.history());
+    let view = View {
+        active,
+        sealed,
+        levels: Arc::new(levels),
+        highest: horizons.highest(),
+        horizons,
+        erasures: Arc::new(erasures),
+        reads: Arc::default(),
+    };
     let disk = super::statistics::DiskSpace::new(options.disk_reserve_bytes);
     disk.refresh(&*env.fs, dir)?;
+    let account = Account::new(Arc::clone(budget.memory()));
+    account.change(|amounts| {
+        amounts.active = view.active.bytes() as u64;
+        amounts.sealed = view.sealed.iter().map(|sealed| sealed.memtable.bytes() as u64).sum();
+    });
     let core = Core {
         env,
+        budget,
+        account,
+        pressure: Pressure::default(),
         dir: dir.to_path_buf(),
         options,
         cache,
-        view: ArcSwap::from_pointee(View { active, sealed, levels: Arc::new(levels), horizon }),
+        view: ArcSwap::from_pointee(view),
         view_change: Mutex::new(()),
-        appender: Mutex::new(Appender { log, applied, marks, lineage }),
+        appender: Mutex::new(Appender { log, memtable, memtable_counted: 0, applied, marks, lineage }),
+        replaced_views: Mutex::new(VecDeque::new()),
         published: RwLock::new(applied),
         unpublished: Mutex::new(VecDeque::new()),
         times: RwLock::new(times),
+        rules: RwLock::new(rules),
+        erasing: Mutex::default(),
         manifest: Mutex::new(manifest),
-        flush: Mutex::new(()),
-        compaction: Mutex::new(()),
+        flush: Mutex::new(None),
+        compaction: Mutex::new(None),
         commits: CommitQueue::default(),
         keep_after: Mutex::new(None),
         stopped: OnceLock::new(),
-        next_file: AtomicU64::new(0),
+        next_file: Arc::new(AtomicU64::new(0)),
         disk,
         counters: super::statistics::Counters::default(),
         _lock: lock,
@@ -190,6 +217,7 @@ struct Replay {
     applied: Applied,
     marks: crate::view::Marks,
     times: crate::times::Times,
+    erasures: Erasures,
     records: u64,
     memtable_bytes_max: usize,
 }
@@ -202,6 +230,7 @@ impl Replay {
             applied: state.flushed,
             marks: state.marks.clone(),
             times: state.times.clone(),
+            erasures: state.erasures.clone(),
             records: 0,
             memtable_bytes_max,
         }
@@ -212,6 +241,7 @@ impl Replay {
             return Ok(());
         }
         append::insert(&self.active, &record);
+        self.erasures.extend(erasure::of_record(&record));
         self.applied = self.applied.after(&record);
         self.times.push(Point { version: record.version, time_ms: record.time_ms });
         self.records += 1;

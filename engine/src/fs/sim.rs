@@ -1,16 +1,24 @@
 //! A disk in memory that crashes on request and keeps only what was promised.
 //!
 //! - Each file has its bytes as a reader sees them, and as they were at the last sync, with the
-//!   writes since then in order. Each directory has its names now, and at its last sync.
-//! - [`Sim::crash`] gives the disk that the next boot finds: what was synced, and of the rest
-//!   nothing, everything, or a part drawn from a seed (whole 512-byte sectors of any unsynced
-//!   write, and any number of the first unsynced name changes of each directory).
-//! - A plan can stop everything at the nth operation, fail one operation, ignore syncs, or fill up.
+//!   writes since then in order. Each directory has its names now, and at its last sync, with the changes since.
+//! - [`Sim::crash`] gives the disk that the next boot finds: what was synced, and of the rest what
+//!   [`Unsynced`] says. Bytes and names that were not synced are kept or lost independently: a name can be
+//!   there before its bytes, and a later write without an earlier one, of the same file or of another.
+//! - The operation at which the power goes has reached the disk in part: it is one more that was not synced.
+//! - A plan ([`Faults`]) can stop everything at the nth operation, fail one operation or one read, flip a bit of
+//!   what one read brings, leave syncs out, or fill up.
 
+mod file;
 mod inode;
+mod names;
+#[cfg(test)]
+mod tests;
 
 use super::{DirLock, File, Fs, Space};
+use file::SimFile;
 use inode::Inode;
+use names::{Dir, NameChange};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
@@ -24,8 +32,12 @@ pub enum Unsynced {
     Lost,
     /// Everything, as after a killed process.
     Kept,
-    /// A part, drawn from this seed.
+    /// A part, drawn from this seed: whole 512-byte sectors of any write, and any number of the first name
+    /// changes of each directory, as a journal keeps them.
     Torn(u64),
+    /// Another part, drawn from this seed: late writes and name changes rather than early ones, each whole,
+    /// whatever file or directory they are of.
+    Reordered(u64),
 }
 
 /// What the disk does wrong, and when. Operations are counted from 1.
@@ -33,10 +45,14 @@ pub enum Unsynced {
 pub struct Faults {
     /// This sync and everything after it fails: the power went.
     pub stop_at_sync: Option<u64>,
-    /// This write, sync, creation, rename, link or removal fails, and everything after it.
+    /// This write, sync, creation, rename, link or removal fails half way, and everything after it.
     pub stop_at_op: Option<u64>,
-    /// This operation alone fails.
+    /// This operation alone fails; a write has then written its first half.
     pub fail_op: Option<u64>,
+    /// This read of bytes alone fails.
+    pub fail_read: Option<u64>,
+    /// What this read brings has one bit flipped; what is stored is not touched.
+    pub flip_read: Option<u64>,
     /// Syncs of files whose name, when they were created or opened, holds this are answered and not done.
     pub ignore_syncs_of: Option<&'static str>,
     /// This one sync, of a file or a directory, is answered and not done.
@@ -52,6 +68,23 @@ pub struct Counts {
     pub ops: u64,
     /// Syncs of files and directories.
     pub syncs: u64,
+    /// Reads of bytes.
+    pub reads: u64,
+}
+
+/// One sync that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Synced {
+    /// The directory, or the file by the name it had when it was created or opened.
+    pub path: PathBuf,
+    /// Whether it was a directory.
+    pub is_dir: bool,
+    /// Whether it was never synced before.
+    pub is_first: bool,
+    /// Writes, cuts or name changes that it made durable.
+    pub changes: usize,
+    /// Whether a cut of the file was among them.
+    pub cuts: bool,
 }
 
 /// A simulated disk. Clones share it.
@@ -67,31 +100,13 @@ struct State {
     locks: BTreeSet<PathBuf>,
     faults: Faults,
     counts: Counts,
+    synced: Vec<Synced>,
     stopped: bool,
     /// Rises with every crash: handles of an earlier boot are dead.
     boot: u64,
     next_inode: u64,
-}
-
-/// Whether a sync that is answered is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sync {
-    Done,
-    Ignored,
-}
-
-#[derive(Debug, Default, Clone)]
-struct Dir {
-    names: BTreeMap<String, u64>,
-    durable: BTreeMap<String, u64>,
-    /// The names after each change since the last sync, in order.
-    changes: Vec<BTreeMap<String, u64>>,
-}
-
-impl Dir {
-    fn changed(&mut self) {
-        self.changes.push(self.names.clone());
-    }
+    /// Orders all changes that were not synced yet.
+    next_change: u64,
 }
 
 const DEFAULT_CAPACITY: u64 = 1 << 40;
@@ -102,11 +117,22 @@ impl Sim {
         Self::default()
     }
 
+    /// Another disk that holds what a reader sees on this one now, all of it durable.
+    #[must_use]
+    pub fn fork(&self) -> Sim {
+        let state = self.state.lock();
+        let inodes = state.inodes.iter().map(|(id, inode)| (*id, inode.settled())).collect();
+        let dirs = state.dirs.iter().map(|(path, dir)| (path.clone(), dir.settled())).collect();
+        let copy = State { inodes, dirs, next_inode: state.next_inode, ..State::default() };
+        Sim { state: Arc::new(Mutex::new(copy)) }
+    }
+
     /// Sets what goes wrong from now on; counting starts again at 0.
     pub fn set_faults(&self, faults: Faults) {
         let mut state = self.state.lock();
         state.faults = faults;
         state.counts = Counts::default();
+        state.synced.clear();
         state.stopped = false;
     }
 
@@ -115,32 +141,27 @@ impl Sim {
         self.state.lock().counts
     }
 
+    /// The syncs since the faults were set, in order: the first is number 1.
+    pub fn synced(&self) -> Vec<Synced> {
+        self.state.lock().synced.clone()
+    }
+
     /// Cuts the power: every handle and lock is dead, and the disk holds what `unsynced` says.
     pub fn crash(&self, unsynced: Unsynced) {
         let mut state = self.state.lock();
-        let mut random = SplitMix(match unsynced {
-            Unsynced::Torn(seed) => seed,
-            _ => 0,
-        });
+        let mut draw = Draw::new(unsynced, state.oldest_change(), state.next_change);
         for inode in state.inodes.values_mut() {
-            inode.crash(unsynced, &mut random);
+            inode.crash(&mut draw);
         }
         for dir in state.dirs.values_mut() {
-            let kept = match unsynced {
-                Unsynced::Lost => 0,
-                Unsynced::Kept => dir.changes.len(),
-                Unsynced::Torn(_) => random.below(dir.changes.len() as u64 + 1),
-            };
-            if kept > 0 {
-                dir.durable = dir.changes[kept - 1].clone();
-            }
-            dir.names = dir.durable.clone();
-            dir.changes.clear();
+            dir.crash(&mut draw);
         }
         state.locks.clear();
         state.faults = Faults::default();
         state.stopped = false;
         state.boot += 1;
+        state.inodes.values_mut().for_each(|inode| inode.handles = 0);
+        state.collect();
     }
 
     /// Flips one bit of a file where it is stored.
@@ -166,6 +187,52 @@ impl Sim {
     }
 }
 
+/// Which of the changes that were not synced a crash keeps.
+#[derive(Debug)]
+pub(super) struct Draw {
+    unsynced: Unsynced,
+    random: SplitMix,
+    /// In [`Unsynced::Reordered`], changes from this one on are late.
+    late_from: u64,
+}
+
+/// In [`Unsynced::Reordered`], one in this many early changes is kept, and as many late ones are lost.
+const EXCEPTIONS: u64 = 8;
+
+impl Draw {
+    fn new(unsynced: Unsynced, oldest: u64, next: u64) -> Self {
+        let (Unsynced::Torn(seed) | Unsynced::Reordered(seed)) = unsynced else {
+            return Self { unsynced, random: SplitMix(0), late_from: 0 };
+        };
+        let mut random = SplitMix(seed);
+        let late_from = oldest + random.below(next - oldest + 1) as u64;
+        Self { unsynced, random, late_from }
+    }
+
+    /// Whether a change as a whole is kept.
+    fn keeps(&mut self, change: u64) -> bool {
+        match self.unsynced {
+            Unsynced::Lost => false,
+            Unsynced::Kept => true,
+            Unsynced::Torn(_) => self.random.below(2) == 0,
+            Unsynced::Reordered(_) => (change >= self.late_from) != (self.random.below(EXCEPTIONS) == 0),
+        }
+    }
+
+    /// How many of `count` name changes a journal kept; `None` where each is drawn alone.
+    fn kept_of(&mut self, count: usize) -> Option<usize> {
+        match self.unsynced {
+            Unsynced::Torn(_) => Some(self.random.below(count as u64 + 1)),
+            _ => None,
+        }
+    }
+
+    /// Whether writes are cut where sectors begin.
+    const fn tears(&self) -> bool {
+        matches!(self.unsynced, Unsynced::Torn(_))
+    }
+}
+
 impl State {
     fn lookup(&self, path: &Path) -> io::Result<u64> {
         let (dir, name) = split(path)?;
@@ -177,30 +244,61 @@ impl State {
         self.dirs.get_mut(path).ok_or_else(|| ErrorKind::NotFound.into())
     }
 
+    fn inode(&mut self, id: u64) -> io::Result<&mut Inode> {
+        self.inodes.get_mut(&id).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    fn change_number(&mut self) -> u64 {
+        self.next_change += 1;
+        self.next_change - 1
+    }
+
+    fn oldest_change(&self) -> u64 {
+        let of_files = self.inodes.values().filter_map(Inode::oldest_change);
+        of_files.chain(self.dirs.values().filter_map(Dir::oldest_change)).min().unwrap_or(self.next_change)
+    }
+
+    /// Changes a name, when it can be.
+    fn rename_in(&mut self, dir: &Path, change: NameChange) -> io::Result<()> {
+        let number = self.change_number();
+        self.dir(dir)?.change(number, change);
+        Ok(())
+    }
+
     /// Fails once the power has gone; reads and writes both pass here.
     fn powered(&self) -> io::Result<()> {
         if self.stopped { Err(io::Error::other("the simulated disk lost its power")) } else { Ok(()) }
     }
 
-    fn count_op(&mut self) -> io::Result<()> {
+    /// Counts an operation that changes the disk, and does it. When the power goes in the middle of it, it
+    /// counts among what was not synced.
+    fn operate<T>(&mut self, action: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
         self.powered()?;
         self.counts.ops += 1;
         let op = self.counts.ops;
-        self.stopped = self.faults.stop_at_op.is_some_and(|at| op >= at);
-        self.powered()?;
         if self.faults.fail_op == Some(op) {
-            return Err(io::Error::other("the simulated disk failed this operation"));
+            return Err(failed());
         }
-        Ok(())
+        let done = action(self);
+        self.stopped |= self.faults.stop_at_op.is_some_and(|at| op >= at);
+        self.powered()?;
+        done
     }
 
-    fn count_sync(&mut self) -> io::Result<Sync> {
-        self.count_op()?;
-        self.counts.syncs += 1;
-        let sync = self.counts.syncs;
-        self.stopped = self.faults.stop_at_sync.is_some_and(|at| sync >= at);
+    /// Counts a sync; whether it is to be done.
+    fn count_sync(&mut self, synced: Synced) -> io::Result<bool> {
         self.powered()?;
-        Ok(if self.faults.ignore_sync == Some(sync) { Sync::Ignored } else { Sync::Done })
+        self.counts.ops += 1;
+        self.counts.syncs += 1;
+        self.synced.push(synced);
+        let Counts { ops, syncs, .. } = self.counts;
+        let Faults { stop_at_sync, stop_at_op, .. } = self.faults;
+        self.stopped = stop_at_sync.is_some_and(|at| syncs >= at) || stop_at_op.is_some_and(|at| ops >= at);
+        self.powered()?;
+        if self.faults.fail_op == Some(ops) {
+            return Err(failed());
+        }
+        Ok(self.faults.ignore_sync != Some(syncs))
     }
 
     fn space(&self) -> Space {
@@ -211,96 +309,24 @@ impl State {
     }
 
     fn room_for(&self, id: u64, len: u64) -> io::Result<()> {
-        let grows = len.saturating_sub(self.inodes[&id].len());
-        if grows > self.space().available { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
+        let grows = self.inodes.get(&id).map_or(len, |inode| len.saturating_sub(inode.len()));
+        if grows > 0 && grows > self.space().available { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
+
+    /// Forgets files that no name can lead to any more and nobody has open.
+    fn collect(&mut self) {
+        let named: BTreeSet<u64> = self.dirs.values().flat_map(Dir::inodes).collect();
+        self.inodes.retain(|id, inode| inode.handles > 0 || named.contains(id));
+    }
+}
+
+fn failed() -> io::Error {
+    io::Error::other("the simulated disk failed this operation")
 }
 
 fn split(path: &Path) -> io::Result<(&Path, &str)> {
     let name = path.file_name().and_then(|name| name.to_str());
     path.parent().zip(name).ok_or_else(|| ErrorKind::InvalidInput.into())
-}
-
-#[derive(Debug)]
-struct SimFile {
-    sim: Sim,
-    inode: u64,
-    boot: u64,
-    name: String,
-    writable: bool,
-}
-
-impl SimFile {
-    /// Runs `action` on the inode unless the power has gone since the file was opened.
-    fn with<T>(&self, action: impl FnOnce(&mut State, u64) -> io::Result<T>) -> io::Result<T> {
-        let mut state = self.sim.state.lock();
-        state.powered()?;
-        if state.boot != self.boot {
-            return Err(io::Error::other("the file was opened before the simulated crash"));
-        }
-        action(&mut state, self.inode)
-    }
-
-    fn change<T>(&self, action: impl FnOnce(&mut State, u64) -> io::Result<T>) -> io::Result<T> {
-        self.with(|state, id| {
-            if !self.writable {
-                return Err(ErrorKind::PermissionDenied.into());
-            }
-            state.count_op()?;
-            action(state, id)
-        })
-    }
-}
-
-fn inode(state: &mut State, id: u64) -> io::Result<&mut Inode> {
-    state.inodes.get_mut(&id).ok_or_else(|| ErrorKind::NotFound.into())
-}
-
-impl File for SimFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.with(|state, id| Ok(inode(state, id)?.read_at(buf, offset)))
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.change(|state, id| {
-            state.room_for(id, offset + bytes.len() as u64)?;
-            inode(state, id)?.write_at(bytes, offset);
-            Ok(())
-        })
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.with(|state, id| {
-            let ignored = state.count_sync()? == Sync::Ignored;
-            if !ignored && !state.faults.ignore_syncs_of.is_some_and(|part| self.name.contains(part)) {
-                inode(state, id)?.sync();
-            }
-            Ok(())
-        })
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.with(|state, id| Ok(inode(state, id)?.len()))
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.change(|state, id| {
-            state.room_for(id, len)?;
-            inode(state, id)?.set_len(len);
-            Ok(())
-        })
-    }
-
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        self.change(|state, id| {
-            state.room_for(id, len)?;
-            let inode = inode(state, id)?;
-            if len > inode.len() {
-                inode.set_len(len);
-            }
-            Ok(())
-        })
-    }
 }
 
 #[derive(Debug)]
@@ -321,97 +347,80 @@ impl Drop for SimLock {
     }
 }
 
-impl Sim {
-    fn handle(&self, state: &State, inode: u64, path: &Path, writable: bool) -> io::Result<Arc<dyn File>> {
-        let name = split(path)?.1.to_owned();
-        Ok(Arc::new(SimFile { sim: self.clone(), inode, boot: state.boot, name, writable }))
-    }
-
-    fn open_as(&self, path: &Path, writable: bool) -> io::Result<Arc<dyn File>> {
-        let state = self.state.lock();
-        state.powered()?;
-        let inode = state.lookup(path)?;
-        self.handle(&state, inode, path, writable)
-    }
-}
-
 impl Fs for Sim {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let mut state = self.state.lock();
-        state.count_op()?;
-        let id = state.next_inode;
-        let (dir, name) = split(path)?;
-        let dir = state.dir(dir)?;
-        if dir.names.contains_key(name) {
-            return Err(ErrorKind::AlreadyExists.into());
-        }
-        dir.names.insert(name.to_owned(), id);
-        dir.changed();
-        state.next_inode += 1;
-        state.inodes.insert(id, Inode::default());
-        self.handle(&state, id, path, true)
+        let id = state.operate(|state| {
+            let (dir, name) = split(path)?;
+            if state.dir(dir)?.names.contains_key(name) {
+                return Err(ErrorKind::AlreadyExists.into());
+            }
+            let id = state.next_inode;
+            state.next_inode += 1;
+            state.inodes.insert(id, Inode::default());
+            state.rename_in(dir, NameChange::added(name, id))?;
+            Ok(id)
+        })?;
+        SimFile::open(self, &mut state, id, path, true)
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        self.open_as(path, false)
+        let mut state = self.state.lock();
+        state.powered()?;
+        let id = state.lookup(path)?;
+        SimFile::open(self, &mut state, id, path, false)
     }
 
     fn open_rw(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        self.open_as(path, true)
+        let mut state = self.state.lock();
+        state.powered()?;
+        let id = state.lookup(path)?;
+        SimFile::open(self, &mut state, id, path, true)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.state.lock();
-        state.count_op()?;
-        let id = state.lookup(from)?;
-        let ((from_dir, from_name), (to_dir, to_name)) = (split(from)?, split(to)?);
-        assert_eq!(from_dir, to_dir, "the simulated disk renames within one directory");
-        let dir = state.dir(to_dir)?;
-        dir.names.remove(from_name);
-        dir.names.insert(to_name.to_owned(), id);
-        dir.changed();
-        Ok(())
+        self.state.lock().operate(|state| {
+            let id = state.lookup(from)?;
+            let ((from_dir, from_name), (to_dir, to_name)) = (split(from)?, split(to)?);
+            assert_eq!(from_dir, to_dir, "the simulated disk renames within one directory");
+            state.rename_in(to_dir, NameChange::moved(from_name, to_name, id))
+        })
     }
 
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.state.lock();
-        state.count_op()?;
-        let id = state.lookup(from)?;
-        let (dir, name) = split(to)?;
-        let dir = state.dir(dir)?;
-        if dir.names.contains_key(name) {
-            return Err(ErrorKind::AlreadyExists.into());
-        }
-        dir.names.insert(name.to_owned(), id);
-        dir.changed();
-        Ok(())
+        self.state.lock().operate(|state| {
+            let id = state.lookup(from)?;
+            let (dir, name) = split(to)?;
+            if state.dir(dir)?.names.contains_key(name) {
+                return Err(ErrorKind::AlreadyExists.into());
+            }
+            state.rename_in(dir, NameChange::added(name, id))
+        })
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state.lock();
-        state.count_op()?;
-        state.lookup(path)?;
-        let (dir, name) = split(path)?;
-        let dir = state.dir(dir)?;
-        dir.names.remove(name);
-        dir.changed();
-        Ok(())
+        self.state.lock().operate(|state| {
+            state.lookup(path)?;
+            let (dir, name) = split(path)?;
+            state.rename_in(dir, NameChange::removed(name))
+        })
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state.lock();
-        state.count_op()?;
-        state.dirs.retain(|dir, _| !dir.starts_with(path));
-        Ok(())
+        self.state.lock().operate(|state| {
+            state.dirs.retain(|dir, _| !dir.starts_with(path));
+            state.collect();
+            Ok(())
+        })
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state.lock();
-        state.count_op()?;
-        for dir in path.ancestors() {
-            state.dirs.entry(dir.to_path_buf()).or_default();
-        }
-        Ok(())
+        self.state.lock().operate(|state| {
+            for dir in path.ancestors() {
+                state.dirs.entry(dir.to_path_buf()).or_default();
+            }
+            Ok(())
+        })
     }
 
     fn read_dir(&self, path: &Path) -> io::Result<Vec<String>> {
@@ -426,12 +435,13 @@ impl Fs for Sim {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
-        if state.count_sync()? == Sync::Ignored {
-            return Ok(());
-        }
         let dir = state.dir(path)?;
-        dir.durable = dir.names.clone();
-        dir.changes.clear();
+        let (changes, is_first) = (dir.unsynced(), !std::mem::replace(&mut dir.was_synced, true));
+        let path_buf = path.to_path_buf();
+        if state.count_sync(Synced { path: path_buf, is_dir: true, is_first, changes, cuts: false })? {
+            state.dir(path)?.sync();
+            state.collect();
+        }
         Ok(())
     }
 
@@ -473,98 +483,5 @@ impl SplitMix {
     /// A number from 0 up to `end`, exclusive.
     pub(crate) fn below(&mut self, end: u64) -> usize {
         usize::try_from(self.next() % end).expect("a simulated length fits memory")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fs::read_file;
-
-    type TestResult = Result<(), Box<dyn std::error::Error>>;
-
-    fn disk_with(path: &Path) -> Result<(Sim, Arc<dyn File>), io::Error> {
-        let sim = Sim::new();
-        sim.create_dir_all(Path::new("/d"))?;
-        let file = sim.create(path)?;
-        Ok((sim, file))
-    }
-
-    #[test]
-    fn the_simulation_passes_the_conformance_suite() -> TestResult {
-        crate::fs::conformance::all(&Sim::new(), Path::new("/conformance"))
-    }
-
-    #[test]
-    fn a_crash_keeps_what_was_synced_and_loses_the_rest() -> TestResult {
-        let path = Path::new("/d/file");
-        let (sim, file) = disk_with(path)?;
-        file.write_at(b"kept", 0)?;
-        file.sync()?;
-        sim.sync_dir(Path::new("/d"))?;
-        file.write_at(b"lost", 0)?;
-        sim.create(Path::new("/d/unsynced"))?;
-        sim.crash(Unsynced::Lost);
-        assert_eq!(read_file(&sim, path, 9)?, b"kept");
-        assert_eq!(sim.read_dir(Path::new("/d"))?, ["file"]);
-        assert!(file.write_at(b"x", 0).is_err(), "a handle of the boot before is dead");
-        Ok(())
-    }
-
-    #[test]
-    fn a_torn_crash_keeps_whole_sectors_of_some_writes() -> TestResult {
-        let path = Path::new("/d/file");
-        let mut seen = BTreeSet::new();
-        for seed in 0..64 {
-            let (sim, file) = disk_with(path)?;
-            file.allocate(2048)?;
-            file.sync()?;
-            sim.sync_dir(Path::new("/d"))?;
-            file.write_at(&[1; 1024], 512)?;
-            sim.crash(Unsynced::Torn(seed));
-            let bytes = read_file(&sim, path, 4096)?;
-            let sectors: Vec<u8> = bytes.chunks(512).map(|sector| sector[0]).collect();
-            assert!(bytes.chunks(512).all(|sector| sector.iter().all(|b| *b == sector[0])));
-            seen.insert(sectors);
-        }
-        assert_eq!(seen.len(), 4, "neither, either or both of the two sectors");
-        Ok(())
-    }
-
-    #[test]
-    fn an_ignored_sync_is_answered_and_not_done() -> TestResult {
-        let path = Path::new("/d/file");
-        let (sim, file) = disk_with(path)?;
-        sim.sync_dir(Path::new("/d"))?;
-        sim.set_faults(Faults { ignore_syncs_of: Some("file"), ..Faults::default() });
-        file.write_at(b"gone", 0)?;
-        file.sync()?;
-        sim.crash(Unsynced::Lost);
-        assert_eq!(read_file(&sim, path, 9)?, b"");
-        Ok(())
-    }
-
-    #[test]
-    fn a_full_disk_refuses_growth_and_takes_rewrites() -> TestResult {
-        let (sim, file) = disk_with(Path::new("/d/file"))?;
-        sim.set_faults(Faults { capacity: Some(4), ..Faults::default() });
-        file.write_at(b"four", 0)?;
-        assert_eq!(file.write_at(b"x", 4).map_err(|e| e.kind()), Err(ErrorKind::StorageFull));
-        assert_eq!(file.allocate(5).map_err(|e| e.kind()), Err(ErrorKind::StorageFull));
-        file.write_at(b"FOUR", 0)?;
-        assert_eq!(sim.space(Path::new("/"))?.available, 0);
-        Ok(())
-    }
-
-    #[test]
-    fn after_the_stop_nothing_works_until_the_crash() -> TestResult {
-        let (sim, file) = disk_with(Path::new("/d/file"))?;
-        sim.set_faults(Faults { stop_at_sync: Some(2), ..Faults::default() });
-        file.sync()?;
-        assert!(file.sync().is_err());
-        assert!(file.write_at(b"x", 0).is_err() && sim.exists(Path::new("/d")).is_err());
-        sim.crash(Unsynced::Kept);
-        assert!(sim.exists(Path::new("/d/file"))?);
-        Ok(())
     }
 }

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Bytes that are collected before they are written.
-const WRITE_BYTES: usize = 1 << 20;
+const WRITE_BYTES: usize = 1 << 18;
+/// Bytes that are written before they are synced: a file that is synced at its end alone would hold up every other
+/// sync of the disk for that time.
+const SYNC_BYTES: u64 = 4 << 20;
 
 /// The file under its temporary name. Dropped early, it removes the file.
 #[derive(Debug)]
@@ -19,6 +22,7 @@ pub(super) struct Output {
     hasher: blake3::Hasher,
     buffer: Vec<u8>,
     written: u64,
+    synced: u64,
     named: bool,
 }
 
@@ -35,6 +39,7 @@ impl Output {
             hasher: blake3::Hasher::new(),
             buffer: Vec::with_capacity(WRITE_BYTES),
             written: 0,
+            synced: 0,
             named: false,
         })
     }
@@ -42,6 +47,11 @@ impl Output {
     /// Bytes so far: the offset of what comes next.
     pub(super) fn len(&self) -> u64 {
         self.written + self.buffer.len() as u64
+    }
+
+    /// Bytes of memory in use.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.buffer.capacity() as u64
     }
 
     /// Lets `append` add bytes, and writes when enough have come together.
@@ -55,6 +65,10 @@ impl Output {
         self.hasher.update(&self.buffer);
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
+        if self.written - self.synced >= SYNC_BYTES {
+            self.file.sync().map_err(Error::io("sync", &self.path))?;
+            self.synced = self.written;
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! - The file and its name are durable before anybody learns the name.
 //! - A writer that is dropped early removes its file; what a crash leaves behind ends in `.tmp`,
 //!   and nothing ever reads it.
-//! - Memory in use is one block, one megabyte of output, the top index, and 8 bytes for each key
+//! - Memory in use is one block, 256 KiB of output, the top index, and 8 bytes for each key
 //!   and each expiry.
 
 use super::footer::put_trailer;
@@ -15,6 +15,7 @@ use crate::block::builder::Builder;
 use crate::block::frame::{Codec, Framer, Kind};
 use crate::entry::{Entry, Version};
 use crate::fs::Fs;
+use crate::horizon::Horizons;
 use crate::{Options, Result, Versionstamp, filter};
 use bytes::Bytes;
 use std::path::Path;
@@ -82,6 +83,13 @@ impl Writer {
         })
     }
 
+    /// Counts hidden versions by the prefixes that have a horizon of their own; before the first entry.
+    #[must_use]
+    pub(crate) fn counting_under(mut self, horizons: Arc<Horizons>) -> Self {
+        self.tally.count_hidden_under(horizons);
+        self
+    }
+
     /// Adds an entry.
     ///
     /// # Errors
@@ -105,6 +113,11 @@ impl Writer {
     /// About how long the file is so far, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.output.len() + self.data.bytes() as u64
+    }
+
+    /// Bytes of memory in use, about.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.output.memory_bytes() + self.filter.memory_bytes() + self.top.bytes() as u64
     }
 
     /// Completes the table: durable on return, under its own name.

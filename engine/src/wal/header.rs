@@ -28,6 +28,9 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    /// Bytes of an encoded header.
+    pub(crate) const LEN: usize = 64;
+
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(&self.lineage.0);
@@ -101,6 +104,7 @@ mod tests {
             hash_before: ContentHash::from_bytes([4; 32]),
         };
         header.encode(&mut bytes);
+        assert_eq!(bytes.len(), Header::LEN);
         let expected =
             [&[1, 0, 0, 0, 0, 0, 0, 0][..], &[2; 16], &[3, 0, 0, 0, 0, 0, 0, 0], &[4; 32]].concat();
         assert_eq!(bytes, expected);

@@ -21,6 +21,8 @@ pub(super) struct Parsed {
     pub(super) header: Header,
     pub(super) records: Vec<Frame>,
     pub(super) seal: Option<Seal>,
+    /// The greatest durable mark in it.
+    pub(super) durable: u64,
     /// Where the next frame would stand.
     pub(super) end: usize,
     /// Bytes after `end` up to the last one that is not zero.
@@ -30,17 +32,11 @@ pub(super) struct Parsed {
 impl Parsed {
     /// Reads a segment that may end where a crash cut it.
     pub(super) fn read(fs: &dyn Fs, path: &Path) -> Result<Parsed> {
-        let bytes = match read_file(fs, path, SEGMENT_LEN_MAX) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::Missing { path: path.to_path_buf(), needed_by: "the log" });
-            }
-            read => read.map_err(Error::io("read", path))?,
-        };
-        Self::parse(path, bytes).map_err(Error::damaged(path, 0))
+        Self::parse(path, read_bytes(fs, path)?).map_err(Error::damaged(path, 0))
     }
 
     pub(super) fn parse(path: &Path, bytes: Vec<u8>) -> Result<Parsed, Malformed> {
-        let frame::Frames { salt, frames, end, torn } = frame::read(&bytes, MAGIC)?;
+        let frame::Frames { salt, frames, durable, end, torn } = frame::read(&bytes, MAGIC)?;
         let mut frames = frames.into_iter();
         let nothing = Malformed { offset: frame::PREAMBLE_LEN, expected: "a segment header" };
         let first = frames.next().filter(|frame| frame.kind == KIND_HEADER).ok_or(nothing)?;
@@ -61,7 +57,7 @@ impl Parsed {
         if seal.is_some() && torn > 0 {
             return Err(Malformed { offset: end, expected: "nothing after the seal" });
         }
-        Ok(Parsed { path: path.to_path_buf(), bytes, salt, header, records, seal, end, torn })
+        Ok(Parsed { path: path.to_path_buf(), bytes, salt, header, records, seal, durable, end, torn })
     }
 
     /// Decodes the record in `frame`, which must follow `version` and `hash`.
@@ -82,6 +78,26 @@ impl Parsed {
     pub(super) fn damaged(&self, offset: usize, expected: &str) -> Error {
         Error::Damaged { path: self.path.clone(), offset: offset as u64, expected: expected.to_owned() }
     }
+}
+
+fn read_bytes(fs: &dyn Fs, path: &Path) -> Result<Vec<u8>> {
+    match read_file(fs, path, SEGMENT_LEN_MAX) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Error::Missing { path: path.to_path_buf(), needed_by: "the log" })
+        }
+        read => read.map_err(Error::io("read", path)),
+    }
+}
+
+/// Whether a segment was made ahead and holds nothing that counts: not even its header is there.
+///
+/// # Errors
+///
+/// When its preamble is damaged, or something later in it was durable.
+pub(super) fn is_unused(fs: &dyn Fs, path: &Path) -> Result<bool> {
+    let bytes = read_bytes(fs, path)?;
+    let frames = frame::read(&bytes, MAGIC).map_err(Error::damaged(path, 0))?;
+    Ok(frames.frames.is_empty())
 }
 
 fn inside(frame: &Frame) -> impl FnOnce(Malformed) -> Malformed {

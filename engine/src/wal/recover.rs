@@ -1,9 +1,9 @@
 //! Reopening the log after a close or a crash: the one place that cuts it.
 
 use super::header::{KIND_SEAL, Next, Seal};
-use super::reader::{Parsed, describe};
+use super::reader::{Parsed, describe, is_unused};
 use super::{SUFFIX_NEW, Segment, file_name, parse_file_name};
-use crate::frame::Framer;
+use crate::frame::{Framer, PREAMBLE_LEN};
 use crate::fs::Fs;
 use crate::{ContentHash, Error, Record, Result};
 use std::io;
@@ -44,8 +44,10 @@ pub(crate) fn recover(
     }
     let run_start = numbers.windows(2).rposition(|pair| pair[0] + 1 != pair[1]).map_or(0, |at| at + 1);
     let (left_over, numbers) = numbers.split_at(run_start);
+    let (numbers, unused) = split_unused(fs, dir, numbers)?;
+    let next_number = unused.unwrap_or_else(|| numbers.last().map_or(1, |last| last + 1));
     let mut segments = Vec::new();
-    let mut walk = Walk { fs, end: None, torn: None, next_number: numbers.last().map_or(1, |last| last + 1) };
+    let mut walk = Walk { fs, end: None, torn: None, next_number };
     for (at, number) in numbers.iter().enumerate() {
         let parsed = Parsed::read(fs, &dir.join(file_name(*number)))?;
         if at == 0 && parsed.header.base > flushed {
@@ -53,8 +55,9 @@ pub(crate) fn recover(
         }
         let later = &numbers[at + 1..];
         let cut_here = parsed.seal.is_none() && !later.is_empty();
-        let successor = if cut_here { Some(walk.empty_successor(dir, &parsed, later)?) } else { None };
-        segments.push(walk.segment(parsed, *number, later.is_empty(), successor, replay)?);
+        let successor = if cut_here { Some(walk.unsynced_successor(dir, &parsed, later)?) } else { None };
+        let is_last = later.is_empty() && unused.is_none();
+        segments.push(walk.segment(parsed, *number, is_last, successor, replay)?);
         if cut_here {
             break;
         }
@@ -78,6 +81,17 @@ fn list(fs: &dyn Fs, dir: &Path) -> Result<Vec<u64>> {
     Ok(numbers)
 }
 
+/// Takes out the last segment if it was made ahead and has not begun. Its place is kept: the seal of the segment before
+/// may name it.
+fn split_unused<'a>(fs: &dyn Fs, dir: &Path, numbers: &'a [u64]) -> Result<(&'a [u64], Option<u64>)> {
+    match numbers {
+        [before @ .., last] if !before.is_empty() && is_unused(fs, &dir.join(file_name(*last)))? => {
+            Ok((before, Some(*last)))
+        }
+        _ => Ok((numbers, None)),
+    }
+}
+
 fn missing(dir: &Path, number: u64, needed_by: &'static str) -> Error {
     Error::Missing { path: dir.join(file_name(number)), needed_by }
 }
@@ -90,15 +104,15 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// A crash between creating a segment and sealing the one before leaves the new one empty.
-    fn empty_successor(&mut self, dir: &Path, unsealed: &Parsed, later: &[u64]) -> Result<PathBuf> {
-        let damaged = || unsealed.damaged(unsealed.end, "a record or a seal, as later segments hold records");
+    /// Until a segment is sealed nothing in the next one is known to be durable: what a crash left of that goes.
+    fn unsynced_successor(&mut self, dir: &Path, unsealed: &Parsed, later: &[u64]) -> Result<PathBuf> {
+        let damaged = || unsealed.damaged(unsealed.end, "a record or a seal, as later segments were durable");
         let [successor] = later else {
             return Err(damaged());
         };
         let path = dir.join(file_name(*successor));
         let parsed = Parsed::read(self.fs, &path)?;
-        if !parsed.records.is_empty() || parsed.seal.is_some() {
+        if parsed.durable > PREAMBLE_LEN as u64 || parsed.seal.is_some() {
             return Err(damaged());
         }
         self.next_number = *successor;
@@ -145,7 +159,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Removes an empty successor, durably, before the cut: its base may lie above it.
+    /// Removes a successor that was never durable, durably, before the cut: its base may lie above it.
     fn remove(&self, successor: Option<PathBuf>) -> Result<()> {
         let Some(path) = successor else {
             return Ok(());

@@ -1,12 +1,16 @@
-//! Appending to the active segment, and sealing it.
+//! Appending to the active segment, and going on to the next one.
 //!
-//! - An append is in the file, not durable, when it returns; [`Sealing`] and the handle of
-//!   [`Log::sync_handle`] make it so.
+//! - An append is in the file, not durable, when it returns; the handle of [`Log::sync_handle`] makes it so.
 //! - Space is reserved before a record is written into it, so a full disk refuses a record
 //!   before any byte of it is written.
+//! - Going on to the next segment writes its header and syncs nothing, when it was made ahead. The segment before is
+//!   sealed, and the header durable, before anything in the new one is said to be.
+//! - At most one segment is ending: taking no more records, and not sealed yet.
 
+use super::Segment;
+use super::ahead::{Ahead, Slot};
+use super::ending::Ending;
 use super::header::{Header, KIND_HEADER, KIND_RECORD, KIND_SEAL, Next, Seal};
-use super::{MAGIC, SUFFIX_NEW, Segment, file_name};
 use crate::frame::{Framer, PREAMBLE_LEN, frame_len};
 use crate::fs::{File, Fs};
 use crate::{ContentHash, Error, LineageId, Record, Result};
@@ -17,13 +21,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Space reserved at once, in bytes, unless segments are shorter.
 const RESERVE_BYTES_MAX: u64 = 8 << 20;
+/// What is left of reserved space after a quiet time is a multiple of this, in bytes.
+const TRIMMED_BYTES: u64 = 64 << 10;
 
 /// The log that is written: one active segment, and those sealed before it.
 #[derive(Debug)]
 pub(crate) struct Log {
-    fs: Arc<dyn Fs>,
-    dir: PathBuf,
     active: Active,
+    ending: Option<Arc<Ending>>,
+    slot: Arc<Slot>,
     sealed: Vec<Segment>,
     buffer: Vec<u8>,
     bytes_written: u64,
@@ -31,14 +37,14 @@ pub(crate) struct Log {
 }
 
 #[derive(Debug)]
-struct Active {
+pub(super) struct Active {
     header: Header,
     path: PathBuf,
-    file: Arc<dyn File>,
+    pub(super) file: Arc<dyn File>,
     framer: Framer,
     offset: u64,
     reserved: u64,
-    durable: Arc<AtomicU64>,
+    pub(super) durable: Arc<AtomicU64>,
     last: u64,
     hash: ContentHash,
     commits: u64,
@@ -57,15 +63,31 @@ pub(crate) struct Sealing {
 /// Makes what was appended so far durable, without holding up further appends.
 #[derive(Debug)]
 pub(crate) struct SyncHandle {
+    /// The segment before, if it is not sealed yet.
+    ending: Option<Arc<Ending>>,
+    path: PathBuf,
     file: Arc<dyn File>,
     durable: Arc<AtomicU64>,
     offset: u64,
 }
 
 impl SyncHandle {
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        self.file.sync()?;
-        self.durable.fetch_max(self.offset, Ordering::AcqRel);
+    /// Whether a segment is sealed by it.
+    pub(crate) fn seals(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    /// # Errors
+    ///
+    /// What the disk says. The log must not be written again then.
+    pub(crate) fn sync(&self) -> Result<()> {
+        if let Some(ending) = &self.ending {
+            ending.finish()?;
+        }
+        if self.durable.load(Ordering::Acquire) < self.offset {
+            self.file.sync().map_err(Error::io("sync", &self.path))?;
+            self.durable.fetch_max(self.offset, Ordering::AcqRel);
+        }
         Ok(())
     }
 }
@@ -83,9 +105,13 @@ impl Log {
     ) -> Result<Log> {
         let reserve_bytes = RESERVE_BYTES_MAX.min(segment_bytes_max);
         let header = Header { number, lineage: sealing.lineage, base: base.0, hash_before: base.1 };
-        let active = create(&*fs, dir, header, sealing.salt, reserve_bytes)?;
-        let dir = dir.to_path_buf();
-        Ok(Log { fs, dir, active, sealed, buffer: Vec::new(), bytes_written: 0, reserve_bytes })
+        let framer = Framer { salt: sealing.salt };
+        let ahead = Ahead::make(&*fs, dir, number, framer, reserve_bytes, Some(&header))?;
+        let active = Active::new(ahead, header);
+        active.durable.fetch_max(active.offset, Ordering::AcqRel);
+        let slot = Arc::new(Slot::new(Arc::clone(&fs), dir, number + 1, segment_bytes_max));
+        let (sealed_bytes, buffer) = (0, Vec::new());
+        Ok(Log { active, ending: None, slot, sealed, buffer, bytes_written: sealed_bytes, reserve_bytes })
     }
 
     /// Bytes in the active segment.
@@ -139,32 +165,98 @@ impl Log {
 
     /// What makes everything appended so far durable.
     pub(crate) fn sync_handle(&self) -> SyncHandle {
-        let active = &self.active;
-        SyncHandle { file: active.file.clone(), durable: active.durable.clone(), offset: active.offset }
+        let Active { path, file, durable, offset, .. } = &self.active;
+        SyncHandle {
+            ending: self.ending.clone(),
+            path: path.clone(),
+            file: Arc::clone(file),
+            durable: Arc::clone(durable),
+            offset: *offset,
+        }
     }
 
-    /// Seals the active segment, durably, and starts the next one.
+    /// Goes on to the next segment; the one before is sealed by [`Ending::finish`].
     ///
     /// # Errors
     ///
-    /// [`Error::DiskFull`] when there is no room for the next segment: the active one goes on.
+    /// A full disk when there is no room for the next segment: the active one goes on.
     /// After any other error the log must not be written again.
-    pub(crate) fn seal(&mut self, sealing: Sealing) -> Result<()> {
+    pub(crate) fn begin_next(&mut self, sealing: Sealing) -> Result<()> {
+        self.finish_ending()?;
         let header = Header {
             number: self.active.header.number + 1,
             lineage: sealing.lineage,
             base: self.active.last,
             hash_before: self.active.hash,
         };
-        let next = create(&*self.fs, &self.dir, header, sealing.salt, self.reserve_bytes)?;
-        let sealed = std::mem::replace(&mut self.active, next);
-        self.sealed.push(sealed.seal(Next::Continues)?);
+        let ahead = self.slot.take(Framer { salt: sealing.salt })?;
+        let next = Active::new(ahead, header);
+        let mut bytes = Vec::new();
+        next.framer.frame(&mut bytes, PREAMBLE_LEN as u64, KIND_HEADER, 0, |out| header.encode(out));
+        next.file.write_at(&bytes, PREAMBLE_LEN as u64).map_err(Error::io("begin segment", &next.path))?;
+        let header_end = next.offset;
+        let ended = std::mem::replace(&mut self.active, next);
+        self.ending = Some(Arc::new(Ending::new(ended, &self.active, header_end)));
         Ok(())
+    }
+
+    /// The segment that has to be sealed, if one has.
+    pub(crate) fn ending(&self) -> Option<Arc<Ending>> {
+        self.ending.clone()
+    }
+
+    /// Seals the segment that is ending, if one is, while everybody waits.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says. The log must not be written again then.
+    pub(crate) fn finish_ending(&mut self) -> Result<()> {
+        if let Some(ending) = self.ending.take() {
+            let segment = ending.finish()?;
+            self.add_sealed(segment);
+        }
+        Ok(())
+    }
+
+    /// Takes a segment that was sealed among those that are.
+    pub(crate) fn note_sealed(&mut self) {
+        if let Some(segment) = self.ending.as_ref().and_then(|ending| ending.sealed()) {
+            self.ending = None;
+            self.add_sealed(segment);
+        }
+    }
+
+    fn add_sealed(&mut self, segment: Segment) {
+        self.slot.sealed(segment.bytes);
+        self.sealed.push(segment);
+    }
+
+    /// Where the next segment is made ahead.
+    pub(crate) fn slot(&self) -> Arc<Slot> {
+        Arc::clone(&self.slot)
+    }
+
+    /// Gives back most of the space that is reserved and not used: nobody has written for a while.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says. The log must not be written again then.
+    pub(crate) fn trim(&mut self) -> Result<()> {
+        let active = &mut self.active;
+        let least = (active.offset + frame_len(SEAL_LEN) as u64).next_multiple_of(TRIMMED_BYTES);
+        if active.reserved > least {
+            active.file.set_len(least).map_err(Error::io("trim", &active.path))?;
+            active.reserved = least;
+        }
+        self.slot.trim()
     }
 
     /// Seals the active segment, durably, as the last one. The log must not be written again.
     pub(crate) fn close(&mut self) -> Result<()> {
-        self.active.seal(Next::Closed).map(drop)
+        self.finish_ending()?;
+        self.active.seal(Next::Closed)?;
+        self.slot.discard();
+        Ok(())
     }
 
     /// Takes the sealed segments out whose records all have a version of at most `version`.
@@ -175,6 +267,24 @@ impl Log {
 }
 
 impl Active {
+    /// Begins a segment whose file has no header yet, or has this one.
+    fn new(ahead: Ahead, header: Header) -> Self {
+        let Ahead { path, file, framer, reserved, .. } = ahead;
+        Self {
+            header,
+            path,
+            file,
+            framer,
+            offset: (PREAMBLE_LEN + frame_len(Header::LEN)) as u64,
+            reserved,
+            durable: Arc::new(AtomicU64::new(PREAMBLE_LEN as u64)),
+            last: header.base,
+            hash: header.hash_before,
+            commits: 0,
+            first_commit_ms: None,
+        }
+    }
+
     fn reserve(&mut self, len: usize, at_once: u64) -> io::Result<()> {
         // Room for the seal is part of every reservation: sealing must not fail on a full disk.
         let end = self.offset + (len + frame_len(SEAL_LEN)) as u64;
@@ -186,7 +296,12 @@ impl Active {
         Ok(())
     }
 
-    fn seal(&self, next: Next) -> Result<Segment> {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes all of it durable, and then that it ends here.
+    pub(super) fn seal(&self, next: Next) -> Result<Segment> {
         let seal = Seal { next, last: self.last, commits: self.commits };
         let mut bytes = Vec::new();
         let mut write = || -> io::Result<u64> {
@@ -214,41 +329,3 @@ impl Active {
 
 /// Bytes in an encoded seal.
 const SEAL_LEN: usize = 17;
-
-/// Creates a segment that is durable, with its header, before it has its name.
-fn create(fs: &dyn Fs, dir: &Path, header: Header, salt: u64, reserve_bytes: u64) -> Result<Active> {
-    let path = dir.join(file_name(header.number));
-    let new = dir.join(format!("{:016x}{SUFFIX_NEW}", header.number));
-    let framer = Framer { salt };
-    let mut bytes = framer.preamble(MAGIC).to_vec();
-    framer.frame(&mut bytes, PREAMBLE_LEN as u64, KIND_HEADER, 0, |out| header.encode(out));
-    let offset = bytes.len() as u64;
-    let write = || -> io::Result<Arc<dyn File>> {
-        let file = fs.create(&new)?;
-        file.allocate(reserve_bytes)?;
-        file.write_at(&bytes, 0)?;
-        file.sync()?;
-        fs.rename(&new, &path)?;
-        fs.sync_dir(dir)?;
-        Ok(file)
-    };
-    let file = write().map_err(|error| {
-        // Whatever was left is removed on the next attempt or at the next open; the first error counts.
-        let left = fs.remove(&new);
-        tracing::debug!(error = left.err().map(tracing::field::display), "removed a half made segment");
-        Error::io("create segment", &path)(error)
-    })?;
-    Ok(Active {
-        header,
-        path,
-        file,
-        framer,
-        offset,
-        reserved: reserve_bytes,
-        durable: Arc::new(AtomicU64::new(offset)),
-        last: header.base,
-        hash: header.hash_before,
-        commits: 0,
-        first_commit_ms: None,
-    })
-}
