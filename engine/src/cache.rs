@@ -5,6 +5,7 @@
 //! - What a reader holds of a block that was evicted is not counted.
 
 use crate::block::Block;
+use crate::counters::Sharded;
 use quick_cache::Weighter;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,9 +22,12 @@ type Key = (u64, u64);
 pub(crate) struct Cache {
     blocks: quick_cache::sync::Cache<Key, Block, ByLen>,
     tables: AtomicU64,
-    hits: AtomicU64,
-    misses: AtomicU64,
+    /// Hits and misses.
+    counters: Sharded<2>,
 }
+
+const HITS: usize = 0;
+const MISSES: usize = 1;
 
 #[derive(Debug, Clone)]
 struct ByLen;
@@ -41,8 +45,7 @@ impl Cache {
         Self {
             blocks: quick_cache::sync::Cache::with_weighter(blocks, bytes_max, ByLen),
             tables: AtomicU64::new(0),
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
+            counters: Sharded::default(),
         }
     }
 
@@ -54,8 +57,7 @@ impl Cache {
     /// The block of `table` at `offset`, when it is there.
     pub(crate) fn get(&self, table: u64, offset: u64) -> Option<Block> {
         let found = self.blocks.get(&(table, offset));
-        let count = if found.is_some() { &self.hits } else { &self.misses };
-        count.fetch_add(1, Ordering::Relaxed);
+        self.counters.add(if found.is_some() { HITS } else { MISSES }, 1);
         found
     }
 
@@ -66,7 +68,7 @@ impl Cache {
 
     /// How often a block was there, and how often not, since the cache was made.
     pub(crate) fn hits_and_misses(&self) -> (u64, u64) {
-        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
+        (self.counters.total(HITS), self.counters.total(MISSES))
     }
 
     /// Bytes in use.

@@ -6,9 +6,10 @@
 
 use crate::entry::{Direction, KeyValue, Value};
 use crate::horizon::{Horizon, Horizons};
+use crate::merge::Merge;
 use crate::mvcc::{self, Visible};
 use crate::source::KeyRange;
-use crate::view::View;
+use crate::view::{Part, View};
 use crate::{Error, Result, Versionstamp};
 use std::sync::Arc;
 
@@ -67,7 +68,7 @@ impl Snapshot {
     /// [`Error::BelowHorizon`] when the horizon of this key is above the snapshot; when the disk fails or a table
     /// is damaged.
     pub fn get(&self, key: &[u8]) -> Result<Option<Value>> {
-        self.view.reads.get();
+        self.view.levels.reads().get();
         self.refuse_below(|horizons| horizons.of(key))?;
         let Some((stamp, version)) = self.view.get(key, self.at)? else {
             return Ok(None);
@@ -82,7 +83,7 @@ impl Snapshot {
     ///
     /// As [`get`](Self::get).
     pub fn newest_stamp(&self, key: &[u8]) -> Result<Option<Versionstamp>> {
-        self.view.reads.get();
+        self.view.levels.reads().get();
         self.refuse_below(|horizons| horizons.of(key))?;
         let found = self.view.newest(key, self.at)?;
         Ok(found.filter(|(_, presence)| !presence.is_absent_at(self.time_ms)).map(|(stamp, _)| stamp))
@@ -117,9 +118,9 @@ impl Snapshot {
     }
 
     fn scan(&self, range: &KeyRange, direction: Direction) -> Range {
-        self.view.reads.range();
+        self.view.levels.reads().range();
         let view = Arc::clone(&self.view);
-        let visible = Visible::new(self.view.source(range, direction), direction, self.at, self.time_ms)
+        let visible = Visible::new(self.view.cursor(range, direction), direction, self.at, self.time_ms)
             .with_erasures(Arc::clone(&view.erasures))
             .with_lookup(Box::new(move |key, at| view.get(key, at)));
         Range { visible, refused: None, failed: false }
@@ -129,7 +130,7 @@ impl Snapshot {
 /// The entries of a range. After an error it ends.
 #[derive(Debug)]
 pub struct Range {
-    visible: Visible,
+    visible: Visible<Merge<Part>>,
     /// Why nothing of it can be read.
     refused: Option<Error>,
     failed: bool,

@@ -58,6 +58,8 @@ impl Collector for EngineCollector {
             ("engine_sync_ns", "Time spent in syncs of the log, nanoseconds", s.sync_times.total_ns),
             ("engine_gets", "Keys read", s.gets),
             ("engine_ranges", "Ranges read", s.ranges),
+            ("engine_filter_rejections", "Tables that filters left out", s.filter_rejections),
+            ("engine_filter_false_positives", "Tables let through in vain", s.filter_false_positives),
             ("engine_cache_hits", "Blocks found in the cache", s.cache_hits),
             ("engine_cache_misses", "Blocks read from disk", s.cache_misses),
         ];

@@ -85,7 +85,7 @@ impl Core {
         let metas: Vec<_> = choice.inputs.iter().map(|table| table.meta().clone()).collect();
         let added = choice.inputs.iter().map(|table| (choice.to, Arc::clone(table))).collect();
         self.install(choice, &metas, added, bounds)?;
-        self.counters.compacted(0);
+        self.counters.moved(choice.to, choice.inputs.iter().map(|table| table.meta().bytes).sum());
         self.levels_changed();
         Ok(())
     }
@@ -97,7 +97,8 @@ impl Core {
         let open = |meta: &table::Meta| Ok((choice.to, self.open_table(meta.clone(), &bounds)?));
         let added = metas.iter().map(open).collect::<Result<Vec<_>>>()?;
         self.install(&choice, &metas, added, &bounds)?;
-        self.counters.compacted(metas.iter().map(|meta| meta.bytes).sum());
+        let read = choice.inputs.iter().map(|table| table.meta().bytes).sum();
+        self.counters.compacted(choice.to, read, metas.iter().map(|meta| meta.bytes).sum());
         if choice.from == 0 {
             self.pressure.level0_rewritten(counts);
         }

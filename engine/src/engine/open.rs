@@ -97,7 +97,6 @@ pub(super) fn open(
         highest: horizons.highest(),
         horizons,
         erasures: Arc::new(erasures),
-        reads: Arc::default(),
     };
     let disk = super::statistics::DiskSpace::new(options.disk_reserve_bytes);
     disk.refresh(&*env.fs, dir)?;
