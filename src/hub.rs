@@ -70,6 +70,13 @@ impl Hub {
             woken.notify_one();
         }
     }
+
+    /// Wakes those who wait for an engine key that begins with `prefix`.
+    pub fn tell_prefix(&self, prefix: &[u8]) {
+        let waiting = self.shared.waiting.lock();
+        let under = waiting.iter().filter(|(key, _)| key.starts_with(prefix));
+        under.flat_map(|(_, subscribers)| subscribers).for_each(|woken| woken.notify_one());
+    }
 }
 
 impl Subscription {
@@ -108,6 +115,17 @@ mod tests {
         assert_eq!(both.woken().now_or_never(), Some(()));
         assert_eq!(both.woken().now_or_never(), None);
         assert_eq!(other.woken().now_or_never(), None);
+        Ok(())
+    }
+
+    #[test]
+    fn a_deleted_prefix_wakes_all_who_wait_for_its_keys() -> Result<(), &'static str> {
+        let hub = Hub::default();
+        let waits = |key: &[u8]| hub.subscribe(vec![key.to_vec()]).ok_or("full");
+        let (inside, itself, outside) = (waits(b"ab")?, waits(b"a")?, waits(b"b")?);
+        hub.tell_prefix(b"a");
+        let woken = [&inside, &itself, &outside].map(|waiting| waiting.woken().now_or_never());
+        assert_eq!(woken, [Some(()), Some(()), None]);
         Ok(())
     }
 

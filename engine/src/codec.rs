@@ -169,6 +169,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_format_is_frozen() {
+        let cases: [(u64, &[u8]); 4] = [
+            (0, &[0]),
+            (127, &[127]),
+            (300, &[0xac, 0x02]),
+            (u64::MAX, b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
+        ];
+        for (value, expected) in cases {
+            let mut bytes = Vec::new();
+            put_varint(&mut bytes, value);
+            assert_eq!(bytes, expected);
+        }
+    }
+
+    #[test]
     fn a_varint_survives_its_bytes_and_no_other_form_is_read() {
         for value in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX] {
             let mut bytes = Vec::new();

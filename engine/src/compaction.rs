@@ -8,20 +8,64 @@ pub(crate) mod plan;
 pub(crate) mod retention;
 pub(crate) mod rewrite;
 
-use crate::Versionstamp;
+use crate::erasure::{Erasure, Erasures, common};
+use crate::horizon::Horizons;
+use crate::levels::Levels;
+use crate::source::KeyRange;
+use crate::table::{Meta, Reader};
+use std::sync::Arc;
 
-/// The oldest point in history that can be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Horizon {
-    /// No reader is at a stamp below this.
-    pub(crate) stamp: Versionstamp,
-    /// The replicated clock at that stamp, Unix milliseconds: no reader is at a time before.
-    pub(crate) time_ms: u64,
+/// What nobody needs any more: versions hidden below the horizon of their key, by newer ones or by an
+/// erasure. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Bounds {
+    /// No reader is below these.
+    pub(crate) horizons: Arc<Horizons>,
+    /// Every erasure up to the horizons, at least.
+    pub(crate) erasures: Arc<Erasures>,
 }
 
-impl Horizon {
-    /// The later of the two.
-    pub(crate) fn max(self, other: Self) -> Self {
-        if other.stamp > self.stamp { other } else { self }
+impl Bounds {
+    /// Whether every reader is past an erasure, so that what it hides can be dropped.
+    pub(crate) fn have_passed(&self, erasure: &Erasure) -> bool {
+        self.horizons.lowest_under(&erasure.prefix).stamp >= erasure.stamp
     }
+
+    /// Whether nobody can see anything of a table, because of one erasure.
+    pub(crate) fn hide_all_of(&self, table: &Meta) -> bool {
+        if self.erasures.is_empty() {
+            return false;
+        }
+        let shared = &table.first_key[..common(&table.first_key, &table.last_key)];
+        let range = KeyRange::closed(&table.first_key, &table.last_key);
+        let readers = self.horizons.lowest_in(&range).stamp;
+        self.erasures.newest(shared, readers).is_some_and(|erased| table.last_stamp < erased)
+    }
+
+    /// Whether an erasure is of no use: every reader is past it, and a later one hides all that it hides, or no
+    /// table holds any of it. Memtables must hold nothing that is older than it.
+    pub(crate) fn can_forget(&self, erasure: &Erasure, levels: &Levels) -> bool {
+        let readers = self.horizons.lowest_under(&erasure.prefix).stamp;
+        readers >= erasure.stamp
+            && (self.erasures.newest(&erasure.prefix, readers) > Some(erasure.stamp)
+                || holding_hidden(levels, erasure).next().is_none())
+    }
+}
+
+/// The tables that may hold something that an erasure hides.
+pub(crate) fn holding_hidden<'a>(
+    levels: &'a Levels,
+    erasure: &'a Erasure,
+) -> impl Iterator<Item = (u8, &'a Arc<Reader>)> {
+    let tables = levels.meeting_range(&KeyRange::with_prefix(&erasure.prefix));
+    tables.filter(|(_, table)| may_hold_hidden(table, erasure))
+}
+
+/// Whether a table may hold something that an erasure hides: it is older, and was not written when the
+/// erasure was below the horizon.
+fn may_hold_hidden(table: &Reader, erasure: &Erasure) -> bool {
+    let meta = table.meta();
+    meta.first_stamp < erasure.stamp
+        && erasure.meets(&meta.first_key, &meta.last_key)
+        && table.written_by().lowest_under(&erasure.prefix).stamp < erasure.stamp
 }

@@ -70,6 +70,24 @@ mod tests {
     type TestResult = Result<(), Box<dyn std::error::Error>>;
 
     #[test]
+    fn the_format_is_frozen() -> TestResult {
+        let mut batch = WriteBatch::new();
+        batch.put(b"k", b"v", None)?;
+        let first = ContentHash::EMPTY.then(Versionstamp::new(1, 0), &batch);
+        batch.delete(b"d")?;
+        let second = first.then(Versionstamp::new(2, 3), &batch);
+        let text = [first, second].map(|hash| hash.to_string());
+        assert_eq!(
+            text,
+            [
+                "c1f2520f070ef0f9a767bf90c477267d4717ac6d4e62c150d514b5dfe5970dba",
+                "fa2b71031c75fe7608e1f7a9f781cdb5be8046b9374db257dabd92cbc379957f",
+            ]
+        );
+        Ok(())
+    }
+
+    #[test]
     fn short_and_long_inputs_are_hashed_alike() -> TestResult {
         let (before, stamp) = (ContentHash([7; 32]), Versionstamp::new(9, 3));
         for len in (440..500).chain([0, 5_000]) {

@@ -11,6 +11,7 @@ mod append;
 mod checkpoint;
 mod compact;
 mod flush;
+mod history;
 mod open;
 pub(crate) mod pressure;
 mod statistics;
@@ -20,14 +21,18 @@ use crate::budget::{Account, Budget};
 use crate::cache::Cache;
 use crate::commit::CommitQueue;
 use crate::fs::DirLock;
+use crate::history::Rules;
 use crate::lineage::Lineage;
 use crate::manifest::Manifest;
 use crate::memtable::Memtable;
+use crate::record::check_batch;
 use crate::times::Times;
 use crate::versionstamp::{epoch_of, version_of};
 use crate::view::{Marks, View};
 use crate::wal::{self, Segment};
-use crate::{Applied, Env, Error, LineageId, Options, Record, Result, Snapshot, Versionstamp, WriteBatch};
+use crate::{
+    Applied, Env, Error, History, LineageId, Options, Record, Result, Snapshot, Versionstamp, WriteBatch,
+};
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
@@ -63,6 +68,9 @@ pub(crate) struct Core {
     published: RwLock<Applied>,
     unpublished: Mutex<VecDeque<Applied>>,
     times: RwLock<Times>,
+    rules: RwLock<Rules>,
+    /// Deletions of prefixes in commits that are under way: how many, and the bytes of their prefixes.
+    erasing: Mutex<(usize, usize)>,
     manifest: Mutex<Manifest>,
     flush: Mutex<Option<flush::Flush>>,
     compaction: Mutex<Option<compact::Compaction>>,
@@ -205,7 +213,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfOrder`] when it does not follow the record before; [`Error::DiskFull`]: both change nothing.
+    /// [`Error::OutOfOrder`] when it does not follow the record before; [`Error::Record`] and [`Error::RecordLen`] when the
+    /// log cannot hold it; [`Error::DiskFull`]; [`Error::ErasuresFull`]: they change nothing.
     /// [`Error::Stopped`] after an earlier failure; [`Error::Io`], which stops the engine.
     pub fn append(&self, record: &Record) -> Result<()> {
         self.core.append(record)
@@ -230,10 +239,13 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Error::DiskFull`], which changes nothing; [`Error::Stopped`] when the engine stopped before or during
-    /// it: whether the batch is durable shows when the engine is opened again.
+    /// [`Error::EmptyBatch`], [`Error::RecordLen`], [`Error::DiskFull`] and [`Error::ErasuresFull`], which change nothing, and
+    /// all but a full disk fail no other batch; [`Error::Stopped`] when the engine stopped before or during it: whether the
+    /// batch is durable shows when the engine is opened again.
     pub fn commit(&self, batch: WriteBatch) -> Result<Versionstamp> {
-        self.core.commits.commit(batch, |batches| self.core.commit_group(batches))
+        check_batch(&batch)?;
+        let commit = |batch| self.core.commits.commit(batch, |batches| self.core.commit_group(batches));
+        self.core.with_room_for(batch, commit)
     }
 
     /// Commits a batch without making it durable: readers see it at once, a crash may lose it and what
@@ -243,9 +255,10 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// As [`append`](Self::append).
+    /// As [`commit`](Self::commit).
     pub fn commit_unsynced(&self, batch: WriteBatch) -> Result<Versionstamp> {
-        let version = self.core.commit_unsynced(batch)?;
+        check_batch(&batch)?;
+        let version = self.core.with_room_for(batch, |batch| self.core.commit_unsynced(batch))?;
         Ok(Versionstamp::new(version, 0))
     }
 
@@ -259,7 +272,8 @@ impl Engine {
         self.core.snapshot()
     }
 
-    /// The data as of `at`, from the horizon to the newest published stamp, at the clock of that stamp.
+    /// The data as of `at`, from the lowest horizon to the newest published stamp, at the clock of that stamp.
+    /// A read of a key whose own horizon is higher is refused.
     ///
     /// # Errors
     ///
@@ -268,9 +282,32 @@ impl Engine {
         self.core.snapshot_at(at)
     }
 
-    /// The oldest stamp that can be read.
+    /// The oldest stamp at which keys can be read that no rule names.
     pub fn horizon(&self) -> Versionstamp {
-        self.core.view.load().horizon.stamp
+        self.core.view.load().horizons.of_rest().stamp
+    }
+
+    /// The oldest stamp at which `key` can be read.
+    pub fn horizon_of(&self, key: &[u8]) -> Versionstamp {
+        self.core.horizon_of(key).stamp
+    }
+
+    /// Sets how much of the past is kept of the keys that begin with each of these prefixes; the longest counts.
+    /// For all others it is what the [`Options`] say. Replaces the rules set before.
+    ///
+    /// Rules are configuration: set them each time after opening. The horizons reached are kept in the directory;
+    /// until rules are set, those of prefixes stay where they are.
+    ///
+    /// Horizons follow in the next flushes and compactions, and never fall. A longer window starts from where the
+    /// horizon is; a shorter one raises it; keys of a prefix whose rule is gone follow the rule that is left, from
+    /// their own horizon on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Option`] when there are over 1,024 rules or a prefix is empty, too long or there twice: the old rules
+    /// stay. [`Error::Stopped`], or when the disk fails, which stops the engine.
+    pub fn set_histories(&self, rules: Vec<(Vec<u8>, History)>) -> Result<()> {
+        self.core.set_histories(rules)
     }
 
     /// The replicated clock at a version, Unix milliseconds; `None` below the horizon.
@@ -411,7 +448,7 @@ impl Core {
             let at = Versionstamp::last_of(published.version);
             let view = self.view.load_full();
             // A compaction that ran in between may have dropped what this older stamp reads.
-            if view.horizon.stamp <= at {
+            if view.highest.stamp <= at {
                 return Snapshot::new(view, at, published.stamp, published.time_ms);
             }
         }
@@ -423,15 +460,18 @@ impl Core {
         if at > newest {
             return Err(Error::AboveNewest { stamp: at, newest });
         }
+        // The time first: it is forgotten only after the view says so.
+        let time_ms = self.times.read().at(at.version());
         let view = self.view.load_full();
-        let time_ms = self.times.read().at(at.version()).unwrap_or(view.horizon.time_ms);
-        if at >= view.horizon.stamp {
-            return Ok(Snapshot::new(view, at, at, time_ms));
-        }
-        if at >= published.stamp && newest >= view.horizon.stamp {
+        let (lowest, highest) = (view.horizons.lowest(), view.highest);
+        if at < highest.stamp && at >= published.stamp && newest >= highest.stamp {
             // Records without commits lie between the last commit and the horizon: nothing changed there.
+            let time_ms = time_ms.unwrap_or(0).max(highest.time_ms);
             return Ok(Snapshot::new(view, newest, at, time_ms));
         }
-        Err(Error::BelowHorizon { stamp: at, horizon: view.horizon.stamp })
+        if at < lowest.stamp {
+            return Err(Error::BelowHorizon { stamp: at, horizon: lowest.stamp });
+        }
+        Ok(Snapshot::new(view, at, at, time_ms.unwrap_or(lowest.time_ms)))
     }
 }

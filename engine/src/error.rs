@@ -1,6 +1,7 @@
 //! What can go wrong in the engine, sorted by what the caller does next.
 
 use crate::codec::Malformed;
+use crate::erasure::{ERASURES_MAX, PREFIX_BYTES_MAX};
 use crate::{OpError, Versionstamp};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -74,6 +75,37 @@ pub enum Error {
     /// A write is out of bounds. Change it.
     #[error(transparent)]
     Op(#[from] OpError),
+    /// A batch without operations was to be committed. Commit nothing instead; a record of the caller's own may
+    /// hold empty batches.
+    #[error("a batch without operations has nothing to commit")]
+    EmptyBatch,
+    /// A record, or a batch that would make one, is too long for the log. Split it.
+    #[error("a record of {bytes} bytes is over {bytes_max}")]
+    RecordLen {
+        /// What it would come to.
+        bytes: u64,
+        /// The most that a record can have, inclusive.
+        bytes_max: u64,
+    },
+    /// A record says what the log cannot hold. This is a bug of the caller.
+    #[error("record {version} cannot be written: {reason}")]
+    Record {
+        /// The record's version.
+        version: u64,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A range starts after its end. Swap them; a range whose start is its end is empty.
+    #[error("a range starts after its end")]
+    Range,
+    /// Too many deletions of prefixes wait for the horizon to pass them. Delete fewer prefixes, or shorten the history.
+    #[error(
+        "{waiting} deleted prefixes are not forgotten yet: at most {ERASURES_MAX} can be, of {PREFIX_BYTES_MAX} bytes together"
+    )]
+    ErasuresFull {
+        /// How many wait.
+        waiting: usize,
+    },
     /// A record does not follow the one before it. This is a bug of the caller.
     #[error("record {version} does not follow record {applied}: {reason}")]
     OutOfOrder {
@@ -85,7 +117,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// An option is out of range. Change it.
-    #[error("option {name}: {reason}")]
+    #[error("option {name} is out of range: {reason}")]
     Option {
         /// Its name.
         name: &'static str,
@@ -121,8 +153,16 @@ impl Error {
 
     /// Whether it refused a write before any byte of it was written, so that the engine goes on.
     pub(crate) fn changed_nothing(&self) -> bool {
-        let refused =
-            matches!(self, Error::Op(_) | Error::OutOfOrder { .. } | Error::NotADataDirectory { .. });
+        let refused = matches!(
+            self,
+            Error::Op(_)
+                | Error::EmptyBatch
+                | Error::RecordLen { .. }
+                | Error::Record { .. }
+                | Error::OutOfOrder { .. }
+                | Error::NotADataDirectory { .. }
+                | Error::ErasuresFull { .. }
+        );
         refused || self.is_disk_full()
     }
 

@@ -135,6 +135,29 @@ impl Levels {
             || (from.max(1)..=LEVEL_MAX).any(|level| !self.overlapping(level, key, key).is_empty())
     }
 
+    /// The tables whose keys stand around or inside a range, with their levels.
+    pub(crate) fn meeting_range<'a>(
+        &'a self,
+        range: &KeyRange,
+    ) -> impl Iterator<Item = (u8, &'a Arc<Reader>)> + use<'a> {
+        let first =
+            self.level(0).iter().filter(|table| range.meets(&table.meta().first_key, &table.meta().last_key));
+        let first: Vec<_> = first.map(|table| (0, table)).collect();
+        let deeper: Vec<_> = (1..=LEVEL_MAX).map(|level| (level, self.between(level, range))).collect();
+        let deeper = deeper.into_iter().flat_map(move |(level, tables)| {
+            self.level(level)[tables].iter().map(move |table| (level, table))
+        });
+        first.into_iter().chain(deeper)
+    }
+
+    /// Which tables of a level, other than 0, stand around or inside a range.
+    fn between(&self, level: u8, range: &KeyRange) -> Range<usize> {
+        let tables = self.level(level);
+        let start = tables.partition_point(|table| table.meta().last_key < range.start());
+        let count = tables[start..].partition_point(|table| !range.ends_before(&table.meta().first_key));
+        start..start + count
+    }
+
     /// The newest version of `key` that is not newer than `at`, and its stamp.
     ///
     /// # Errors
@@ -190,13 +213,11 @@ impl Levels {
 
     /// Which tables of a level, other than 0, can hold keys in `range`.
     fn meeting(&self, level: u8, range: &KeyRange) -> Range<usize> {
-        let tables = self.level(level);
-        let start = tables.partition_point(|table| table.meta().last_key < range.start());
-        let count = tables[start..].partition_point(|table| !range.ends_before(&table.meta().first_key));
-        match &tables[start..start + count] {
-            [table] if !may_meet(table, range) => start..start,
-            _ if range.is_empty() => start..start,
-            _ => start..start + count,
+        let tables = self.between(level, range);
+        match &self.level(level)[tables.clone()] {
+            [table] if !may_meet(table, range) => tables.start..tables.start,
+            _ if range.is_empty() => tables.start..tables.start,
+            _ => tables,
         }
     }
 }

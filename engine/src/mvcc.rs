@@ -2,14 +2,18 @@
 //!
 //! - Of each key it is the newest version that is not newer than the reader's stamp, unless that
 //!   is a delete or is expired at the reader's time: then nothing, whatever is older.
+//! - What an erasure hides from the reader is not seen: if it hides the newest version of a key, it hides the
+//!   older ones as well.
 //! - A key with many versions costs a bounded number of steps: past [`VERSIONS_MAX`] of them it
 //!   seeks. In reverse that takes a look-up of the key, see [`Visible::with_lookup`].
 //! - In reverse the versions of a key come oldest first, so a key is known when the next one comes.
 
 use crate::entry::{Direction, Entry, Version};
+use crate::erasure::Erasures;
 use crate::source::{Place, Source};
 use crate::{KeyValue, Result, Value, Versionstamp};
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// The value that a version gives a reader at `now_ms`.
 pub(crate) fn value(stamp: Versionstamp, version: Version, now_ms: u64) -> Option<Value> {
@@ -35,6 +39,7 @@ pub(crate) struct Visible {
     at: Versionstamp,
     now_ms: u64,
     lookup: Option<Lookup>,
+    erasures: Arc<Erasures>,
     /// The key of the last entry read, and how many of its versions were stepped over.
     key: Bytes,
     versions: u32,
@@ -54,7 +59,26 @@ impl Visible {
     /// Reads `source`, which goes in `direction`, at the stamp `at` (inclusive) and the time `now_ms`.
     pub(crate) fn new(source: Box<dyn Source>, direction: Direction, at: Versionstamp, now_ms: u64) -> Self {
         let (key, versions, decided) = (Bytes::new(), 0, false);
-        Self { source, direction, at, now_ms, lookup: None, key, versions, decided, candidate: None }
+        let erasures = Arc::default();
+        Self {
+            source,
+            direction,
+            at,
+            now_ms,
+            lookup: None,
+            erasures,
+            key,
+            versions,
+            decided,
+            candidate: None,
+        }
+    }
+
+    /// Leaves out what these hide.
+    #[must_use]
+    pub(crate) fn with_erasures(mut self, erasures: Arc<Erasures>) -> Self {
+        self.erasures = erasures;
+        self
     }
 
     /// Uses `lookup`, which reads the same entries as the source, where a key has many versions.
@@ -79,6 +103,9 @@ impl Visible {
             let Some(Entry { key, stamp, version }) = entry else {
                 return Ok(None);
             };
+            if self.erasures.hide(&key, stamp, self.at) {
+                continue;
+            }
             if let Some(value) = value(stamp, version, self.now_ms) {
                 return Ok(Some(KeyValue { key, value }));
             }

@@ -2,6 +2,16 @@
 
 use crate::{Error, Result};
 
+/// How much of the past is kept: whichever bound is reached first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct History {
+    /// Versions younger than this can be read at their stamp, in milliseconds.
+    pub ms: u64,
+    /// Bytes (keys and values, uncompressed) that versions kept only to be read in the past may take in tables.
+    /// Past it the horizon rises early, oldest versions first.
+    pub bytes_max: u64,
+}
+
 /// Settings of one engine. Sizes are in bytes, times in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -24,10 +34,16 @@ pub struct Options {
     pub segment_age_ms_max: u64,
     /// Versions younger than this can be read at their stamp. Costs space.
     pub history_ms: u64,
+    /// Bytes that versions kept only for that may take, see [`History::bytes_max`]; memtables and level 0 come on top.
+    /// The default is as small as the disk's reserve: one hot counter must not fill a small disk.
+    pub history_bytes_max: u64,
     /// Writes stop when fewer bytes than this are free; `None` is the larger of 1 GiB and 5 % of
     /// the disk.
     pub disk_reserve_bytes: Option<u64>,
 }
+
+/// The longest history, in milliseconds, inclusive: 100 years.
+const HISTORY_MS_MAX: u64 = 100 * 366 * 86_400_000;
 
 impl Default for Options {
     fn default() -> Self {
@@ -41,12 +57,19 @@ impl Default for Options {
             segment_bytes_max: 32 << 20,
             segment_age_ms_max: 1_000,
             history_ms: 3_600_000,
+            history_bytes_max: 1 << 30,
             disk_reserve_bytes: None,
         }
     }
 }
 
 impl Options {
+    /// How much of the past is kept of keys that no rule names, see
+    /// [`Engine::set_histories`](crate::Engine::set_histories).
+    pub const fn history(&self) -> History {
+        History { ms: self.history_ms, bytes_max: self.history_bytes_max }
+    }
+
     /// Refuses what cannot work.
     ///
     /// # Errors
@@ -64,6 +87,14 @@ impl Options {
         range((1 << 10..=1 << 30).contains(&self.table_bytes), "table_bytes", "1 KiB to 1 GiB")?;
         range((1..=64).contains(&self.level0_tables_max), "level0_tables_max", "1 to 64")?;
         range((1 << 10..=1 << 40).contains(&self.level1_bytes), "level1_bytes", "1 KiB to 1 TiB")?;
-        range((1 << 12..=1 << 30).contains(&self.segment_bytes_max), "segment_bytes_max", "4 KiB to 1 GiB")
+        range((1 << 12..=1 << 30).contains(&self.segment_bytes_max), "segment_bytes_max", "4 KiB to 1 GiB")?;
+        range(self.block_cache_bytes <= 1 << 40, "block_cache_bytes", "0 to 1 TiB")?;
+        range((1..=86_400_000).contains(&self.segment_age_ms_max), "segment_age_ms_max", "1 ms to 24 h")?;
+        range(self.history_ms <= HISTORY_MS_MAX, "history_ms", "0 to 100 years")?;
+        range(
+            self.disk_reserve_bytes.is_none_or(|bytes| bytes <= 1 << 60),
+            "disk_reserve_bytes",
+            "0 to 1 EiB",
+        )
     }
 }

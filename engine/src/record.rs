@@ -16,7 +16,7 @@
 //! A record without batches (a tick, a progress note) changes no data and no hash.
 
 use crate::codec::{Decoder, Malformed};
-use crate::{ContentHash, Versionstamp, WriteBatch};
+use crate::{ContentHash, Error, Versionstamp, WriteBatch};
 
 /// The most batches one record can hold, inclusive: an order is a `u16`.
 pub const BATCHES_MAX: usize = u16::MAX as usize;
@@ -26,6 +26,31 @@ pub const RECORD_LEN_MAX: usize = 128 << 20;
 pub const MARK_NAME_LEN_MAX: usize = 64;
 /// The longest value of a mark, in bytes, inclusive.
 pub const MARK_VALUE_LEN_MAX: usize = u16::MAX as usize;
+
+/// Bytes of a record before its batches.
+const HEAD_LEN: usize = 60;
+/// Bytes of a batch in a record before its operations.
+const BATCH_HEAD_LEN: usize = 6;
+/// Bytes of a record between its batches and its marks.
+const MARKS_HEAD_LEN: usize = 2;
+/// The most bytes that the operations of one batch can have, inclusive, so that a record can hold it.
+pub const BATCH_LEN_MAX: usize = RECORD_LEN_MAX - HEAD_LEN - BATCH_HEAD_LEN - MARKS_HEAD_LEN;
+
+/// Refuses a record of `len` bytes when it is too long for the log.
+fn check_len(len: usize) -> Result<(), Error> {
+    if len <= RECORD_LEN_MAX {
+        return Ok(());
+    }
+    Err(Error::RecordLen { bytes: len as u64, bytes_max: RECORD_LEN_MAX as u64 })
+}
+
+/// Refuses a batch that cannot be committed alone.
+pub(crate) fn check_batch(batch: &WriteBatch) -> Result<(), Error> {
+    if batch.is_empty() {
+        return Err(Error::EmptyBatch);
+    }
+    check_len(RECORD_LEN_MAX - BATCH_LEN_MAX + batch.as_bytes().len())
+}
 
 /// A small named piece of replicated state that is not data, such as how far the archive got.
 /// The newest value of each name is kept; an empty value removes the name.
@@ -63,6 +88,35 @@ impl Record {
     /// The content hash after this record's commits when it was `before` them.
     pub fn hash_after(&self, before: ContentHash) -> ContentHash {
         self.commits().fold(before, |hash, (stamp, batch)| hash.then(stamp, batch))
+    }
+
+    /// Bytes of the encoded record.
+    pub fn encoded_len(&self) -> usize {
+        let batches = self.batches.iter().map(|(_, batch)| BATCH_HEAD_LEN + batch.as_bytes().len());
+        let marks = self.marks.iter().map(|mark| 1 + mark.name.len() + 2 + mark.value.len());
+        HEAD_LEN + batches.sum::<usize>() + MARKS_HEAD_LEN + marks.sum::<usize>()
+    }
+
+    /// Refuses what could not be read again: what [`encode`](Self::encode) panics over, and orders that do not rise.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] with what is wrong, or [`Error::RecordLen`].
+    pub fn check(&self) -> Result<(), Error> {
+        let rising = self.batches.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        let named = |mark: &Mark| (1..=MARK_NAME_LEN_MAX).contains(&mark.name.len());
+        let fits = |mark: &Mark| mark.value.len() <= MARK_VALUE_LEN_MAX;
+        let wrong = [
+            (self.batches.len() <= BATCHES_MAX, "it holds more than 65,535 batches"),
+            (rising, "the orders of its batches do not rise"),
+            (self.marks.len() <= usize::from(u16::MAX), "it holds more than 65,535 marks"),
+            (self.marks.iter().all(named), "the name of a mark has 1 to 64 bytes"),
+            (self.marks.iter().all(fits), "the value of a mark has at most 65,535 bytes"),
+        ];
+        if let Some((_, reason)) = wrong.into_iter().find(|(holds, _)| !holds) {
+            return Err(Error::Record { version: self.version, reason });
+        }
+        check_len(self.encoded_len())
     }
 
     /// Appends the encoded record to `out`.
@@ -199,9 +253,18 @@ mod tests {
     }
 
     #[test]
+    fn its_length_is_known_before_it_is_written() -> TestResult {
+        let mut bytes = Vec::new();
+        sample()?.encode(&mut bytes);
+        assert_eq!(sample()?.encoded_len(), bytes.len());
+        Ok(())
+    }
+
+    #[test]
     fn orders_that_do_not_rise_are_refused() -> TestResult {
         let mut record = sample()?;
         record.batches.push((5, WriteBatch::new()));
+        assert!(record.check().is_err());
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
         assert!(Record::decode(&bytes).is_err());

@@ -1,13 +1,15 @@
 //! A read handle pinned at a stamp.
 //!
 //! - It sees every commit up to its stamp and none after, however long it lives.
+//! - Where prefixes have horizons of their own, it can read some keys and not others: it says so.
 //! - It keeps the memtables and tables it reads from: hold it for a request, not for a day.
 
 use crate::entry::{Direction, KeyValue, Value};
+use crate::horizon::{Horizon, Horizons};
 use crate::mvcc::{self, Visible};
 use crate::source::KeyRange;
 use crate::view::View;
-use crate::{Result, Versionstamp};
+use crate::{Error, Result, Versionstamp};
 use std::sync::Arc;
 
 /// The data as of one stamp and one time. Cheap to clone.
@@ -19,11 +21,25 @@ pub struct Snapshot {
     /// What it is called: the last commit that is read, or the stamp that was asked for.
     stamp: Versionstamp,
     time_ms: u64,
+    /// Whether it is at or above every horizon, so that nothing needs to be asked key by key.
+    whole: bool,
 }
 
 impl Snapshot {
     pub(crate) fn new(view: Arc<View>, at: Versionstamp, stamp: Versionstamp, time_ms: u64) -> Self {
-        Self { view, at, stamp, time_ms }
+        let whole = view.highest.stamp <= at;
+        Self { view, at, stamp, time_ms, whole }
+    }
+
+    /// Refuses keys whose history at this stamp is gone; `horizon` is theirs.
+    fn refuse_below(&self, horizon: impl FnOnce(&Horizons) -> Horizon) -> Result<()> {
+        if self.whole {
+            return Ok(());
+        }
+        match horizon(&self.view.horizons).stamp {
+            horizon if horizon > self.at => Err(Error::BelowHorizon { stamp: self.stamp, horizon }),
+            _ => Ok(()),
+        }
     }
 
     /// The stamp it reads at: of the last commit, or the one that was asked for.
@@ -48,8 +64,10 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// When the disk fails or a table is damaged.
+    /// [`Error::BelowHorizon`] when the horizon of this key is above the snapshot; when the disk fails or a table
+    /// is damaged.
     pub fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        self.refuse_below(|horizons| horizons.of(key))?;
         let Some((stamp, version)) = self.view.get(key, self.at)? else {
             return Ok(None);
         };
@@ -61,33 +79,47 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// When the disk fails or a table is damaged.
+    /// As [`get`](Self::get).
     pub fn newest_stamp(&self, key: &[u8]) -> Result<Option<Versionstamp>> {
+        self.refuse_below(|horizons| horizons.of(key))?;
         let found = self.view.get(key, self.at)?;
         Ok(found.filter(|(_, version)| !version.is_absent_at(self.time_ms)).map(|(stamp, _)| stamp))
     }
 
-    /// The entries with `start <= key < end`, in the direction asked; none when `start >= end`.
+    /// The entries with `start <= key < end`, in the direction asked; none when `start` is `end`.
+    ///
+    /// Nothing is read before the first entry is asked for.
     ///
     /// # Errors
     ///
-    /// When the disk fails or a table is damaged.
+    /// [`Error::Range`] when `start` is after `end`; [`Error::BelowHorizon`] when the horizon of any key in the range,
+    /// held or not, is above the snapshot; when the disk fails or a table is damaged.
     pub fn range(&self, start: &[u8], end: &[u8], direction: Direction) -> Result<Range> {
-        Ok(self.scan(&KeyRange::new(start, end), direction))
+        if start > end {
+            return Err(Error::Range);
+        }
+        let range = KeyRange::new(start, end);
+        if !range.is_empty() {
+            self.refuse_below(|horizons| horizons.highest_in(&range))?;
+        }
+        Ok(self.scan(&range, direction))
     }
 
     /// All entries, in the direction asked.
     ///
-    /// Nothing is read before the first entry is asked for.
+    /// Nothing is read before the first entry is asked for; the first one is an error where
+    /// [`range`](Self::range) would be.
     pub fn all(&self, direction: Direction) -> Range {
-        self.scan(&KeyRange::all(), direction)
+        let refused = self.refuse_below(Horizons::highest).err();
+        Range { refused, ..self.scan(&KeyRange::all(), direction) }
     }
 
     fn scan(&self, range: &KeyRange, direction: Direction) -> Range {
         let view = Arc::clone(&self.view);
         let visible = Visible::new(self.view.source(range, direction), direction, self.at, self.time_ms)
+            .with_erasures(Arc::clone(&view.erasures))
             .with_lookup(Box::new(move |key, at| view.get(key, at)));
-        Range { visible, failed: false }
+        Range { visible, refused: None, failed: false }
     }
 }
 
@@ -95,6 +127,8 @@ impl Snapshot {
 #[derive(Debug)]
 pub struct Range {
     visible: Visible,
+    /// Why nothing of it can be read.
+    refused: Option<Error>,
     failed: bool,
 }
 
@@ -104,6 +138,10 @@ impl Iterator for Range {
     fn next(&mut self) -> Option<Result<KeyValue>> {
         if self.failed {
             return None;
+        }
+        if let Some(refused) = self.refused.take() {
+            self.failed = true;
+            return Some(Err(refused));
         }
         let next = self.visible.next();
         self.failed = next.is_err();

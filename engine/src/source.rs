@@ -91,6 +91,23 @@ impl KeyRange {
         Self { start: Bytes::copy_from_slice(start), end: Some(Bytes::copy_from_slice(end)) }
     }
 
+    /// Keys from `first` to `last`, both inclusive.
+    pub(crate) fn closed(first: &[u8], last: &[u8]) -> Self {
+        Self::new(first, &[last, &[0]].concat())
+    }
+
+    /// Keys that begin with `prefix`.
+    pub(crate) fn with_prefix(prefix: &[u8]) -> Self {
+        // The first key past them is the prefix with its last byte that can grow one greater.
+        let kept = prefix.iter().rposition(|byte| *byte < u8::MAX);
+        let end = kept.map(|last| {
+            let mut end = prefix[..=last].to_vec();
+            end[last] += 1;
+            end.into()
+        });
+        Self { start: Bytes::copy_from_slice(prefix), end }
+    }
+
     /// The first key that may be in it.
     pub(crate) fn start(&self) -> &[u8] {
         &self.start
@@ -144,6 +161,14 @@ mod tests {
         assert!(KeyRange::all().meets(b"a", b"a"));
         assert!(!KeyRange::new(b"c", b"c").meets(b"a", b"z"));
         assert!(!KeyRange::new(b"d", b"b").meets(b"a", b"z"));
+    }
+
+    #[test]
+    fn a_prefix_is_the_range_of_the_keys_that_begin_with_it() {
+        assert_eq!(KeyRange::with_prefix(b"ab"), KeyRange::new(b"ab", b"ac"));
+        assert_eq!(KeyRange::with_prefix(b"a\xff\xff"), KeyRange::new(b"a\xff\xff", b"b"));
+        assert_eq!(KeyRange::with_prefix(b"\xff").end(), None);
+        assert_eq!(KeyRange::with_prefix(b""), KeyRange::all());
     }
 
     #[test]

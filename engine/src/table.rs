@@ -21,6 +21,7 @@
 //! - Every byte of the file is covered by a checksum or compared with what must stand there.
 
 pub(crate) mod footer;
+pub(crate) mod hidden;
 pub(crate) mod iter;
 pub(crate) mod meta;
 mod output;

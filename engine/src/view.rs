@@ -1,11 +1,12 @@
 //! What a reader sees: the memtables and levels of one moment, as one immutable value.
 //!
 //! - Writers of the view replace it whole; readers load it without waiting.
-//! - A view never loses an entry that an older one had, except versions below its horizon.
+//! - A view never loses an entry that an older one had, except versions below its horizons.
 
 use crate::Applied;
-use crate::compaction::Horizon;
 use crate::entry::{Direction, Version};
+use crate::erasure::Erasures;
+use crate::horizon::{Horizon, Horizons};
 use crate::levels::Levels;
 use crate::memtable::Memtable;
 use crate::merge::merge;
@@ -31,12 +32,27 @@ pub(crate) struct View {
     /// Oldest first.
     pub(crate) sealed: Vec<Arc<SealedMemtable>>,
     pub(crate) levels: Arc<Levels>,
-    pub(crate) horizon: Horizon,
+    /// What tables may lack lies below them.
+    pub(crate) horizons: Arc<Horizons>,
+    /// The highest of them: most readers are above it and need no other.
+    pub(crate) highest: Horizon,
+    /// Every deletion of a prefix that may hide something here.
+    pub(crate) erasures: Arc<Erasures>,
 }
 
 impl View {
-    /// The newest version of `key` that is not newer than `at`.
+    pub(crate) fn set_horizons(&mut self, horizons: Arc<Horizons>) {
+        self.highest = horizons.highest();
+        self.horizons = horizons;
+    }
+
+    /// The newest version of `key` that is not newer than `at`, unless an erasure hides it.
     pub(crate) fn get(&self, key: &[u8], at: Versionstamp) -> Result<Option<(Versionstamp, Version)>> {
+        let found = self.stored(key, at)?;
+        Ok(found.filter(|(stamp, _)| !self.erasures.hide(key, *stamp, at)))
+    }
+
+    fn stored(&self, key: &[u8], at: Versionstamp) -> Result<Option<(Versionstamp, Version)>> {
         if let Some(found) = self.active.get(key, at) {
             return Ok(Some(found));
         }
@@ -47,7 +63,7 @@ impl View {
         }
     }
 
-    /// Every version of every key in `range`.
+    /// Every version of every key in `range`, hidden by an erasure or not.
     pub(crate) fn source(&self, range: &KeyRange, direction: Direction) -> Box<dyn Source> {
         let mut sources = vec![self.active.source(range.clone(), direction)];
         sources.extend(self.sealed.iter().map(|sealed| sealed.memtable.source(range.clone(), direction)));

@@ -161,43 +161,6 @@ fn an_unpublished_record_is_read_by_newest_alone() -> TestResult {
 }
 
 #[test]
-fn a_checkpoint_under_load_opens_alone_and_is_a_prefix() -> TestResult {
-    let dir = tempfile::tempdir()?;
-    let (engine, _) = Engine::open(Env::real(), &dir.path().join("db"), small())?;
-    let background = background::start(&engine);
-    let to = dir.path().join("checkpoint");
-    let checkpoint = std::thread::scope(|scope| -> Result<_, Box<dyn std::error::Error>> {
-        let writer = scope.spawn(|| -> engine::Result<()> {
-            // One commit writes both halves: a checkpoint that holds one of them holds half a commit.
-            for n in 0..600u32 {
-                let mut batch = WriteBatch::new();
-                batch.put(b"left", &n.to_be_bytes(), None)?;
-                batch.put(b"right", &n.to_be_bytes(), None)?;
-                batch.put(&n.to_be_bytes(), b"", None)?;
-                engine.commit(batch)?;
-            }
-            Ok(())
-        });
-        let checkpoint = engine.checkpoint(&to)?;
-        writer.join().map_err(|_panic| "the writer panicked")??;
-        Ok(checkpoint)
-    })?;
-    let again = engine.checkpoint(&to).err().ok_or("a checkpoint needs an empty directory")?;
-    assert!(again.to_string().contains("empty directory"), "{again}");
-    drop((background, engine));
-    let (copy, recovery) = Engine::open(Env::real(), &to, small())?;
-    assert_eq!((recovery.created, recovery.records), (false, 0));
-    assert_eq!(copy.applied(), checkpoint.applied);
-    let snapshot = copy.snapshot();
-    let left = snapshot.get(b"left")?.map(|value| value.bytes);
-    assert_eq!(left, snapshot.get(b"right")?.map(|value| value.bytes));
-    let count = rows(&snapshot, Direction::Forward)?.len();
-    let expected = left.map_or(0, |n| u32::from_be_bytes([n[0], n[1], n[2], n[3]]) as usize + 3);
-    assert_eq!(count, expected);
-    Ok(copy.verify()?)
-}
-
-#[test]
 fn sealed_segments_hold_every_commit_in_order_and_are_kept_for_the_archive() -> TestResult {
     let (env, _disk, clock) = sim::env(1);
     let (engine, _) = Engine::open(env.clone(), Path::new(DIR), small())?;

@@ -1,9 +1,14 @@
 //! The engine from outside: what it promises, on a simulated disk and on the real one.
 
+mod bad_input;
+mod churn;
 mod crash;
+mod flips;
 mod history;
 mod model;
 mod open;
+mod readers;
+mod release;
 mod support;
 
 /// Tests fail with whatever went wrong.

@@ -3,7 +3,7 @@
 
 use crate::support::{Model, Row, check, rows, small};
 use engine::env::sim;
-use engine::{Direction, Engine, Options, WriteBatch};
+use engine::{Direction, Engine, Options, Snapshot, WriteBatch};
 use proptest::prelude::*;
 use std::path::Path;
 
@@ -13,15 +13,20 @@ enum Step {
     Flush,
     Compact,
     Seal,
-    Reopen { closed: bool },
+    Reopen {
+        closed: bool,
+    },
     Advance(u64),
     Check,
+    /// A reader comes, at one of the stamps that can be read, and stays.
+    Hold(prop::sample::Index),
 }
 
 #[derive(Debug, Clone)]
 enum Write {
     Put { key: Vec<u8>, value: Vec<u8>, expires_in_ms: Option<u64> },
     Delete { key: Vec<u8> },
+    DeletePrefix { prefix: Vec<u8> },
 }
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
@@ -34,6 +39,15 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Of a key, of several, of all, or of none.
+fn prefix() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        2 => key(),
+        2 => (0u8..7).prop_map(|n| vec![n]),
+        1 => prop_oneof![Just(Vec::new()), Just(vec![0xff])],
+    ]
+}
+
 fn write() -> impl Strategy<Value = Write> {
     let value = prop_oneof![
         4 => prop::collection::vec(any::<u8>(), 0..40),
@@ -43,18 +57,20 @@ fn write() -> impl Strategy<Value = Write> {
         5 => (key(), value, prop::option::weighted(0.2, 0u64..4_000))
             .prop_map(|(key, value, expires_in_ms)| Write::Put { key, value, expires_in_ms }),
         2 => key().prop_map(|key| Write::Delete { key }),
+        1 => prefix().prop_map(|prefix| Write::DeletePrefix { prefix }),
     ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        12 => prop::collection::vec(write(), 0..5).prop_map(Step::Commit),
+        12 => prop::collection::vec(write(), 1..5).prop_map(Step::Commit),
         2 => Just(Step::Flush),
         3 => Just(Step::Compact),
         1 => Just(Step::Seal),
         1 => any::<bool>().prop_map(|closed| Step::Reopen { closed }),
         3 => (0u64..1_500).prop_map(Step::Advance),
         1 => Just(Step::Check),
+        2 => any::<prop::sample::Index>().prop_map(Step::Hold),
     ]
 }
 
@@ -66,6 +82,7 @@ fn batch_of(writes: &[Write], now_ms: u64) -> engine::Result<WriteBatch> {
                 batch.put(key, value, expires_in_ms.map(|in_ms| now_ms + in_ms))?;
             }
             Write::Delete { key } => batch.delete(key)?,
+            Write::DeletePrefix { prefix } => batch.delete_prefix(prefix)?,
         }
     }
     Ok(batch)
@@ -100,6 +117,10 @@ fn check_ranges(engine: &Engine, model: &Model) -> Result<(), Box<dyn std::error
     bounds.extend(model.keys().into_iter().map(|key| [key, vec![0]].concat()));
     for start in bounds.iter().step_by(3) {
         for end in bounds.iter().step_by(2) {
+            if start > end {
+                assert!(matches!(snapshot.range(start, end, Direction::Forward), Err(engine::Error::Range)));
+                continue;
+            }
             let expected: Vec<_> =
                 all.iter().filter(|row| *start <= row.0 && row.0 < *end).map(|row| row.0.clone()).collect();
             for direction in [Direction::Forward, Direction::Reverse] {
@@ -117,11 +138,18 @@ fn check_ranges(engine: &Engine, model: &Model) -> Result<(), Box<dyn std::error
     Ok(())
 }
 
+fn hold(engine: &Engine, model: &Model, which: &prop::sample::Index) -> engine::Result<Option<Snapshot>> {
+    let stamps: Vec<_> = model.commits.iter().map(|(stamp, _)| *stamp).collect();
+    let readable: Vec<_> = stamps.into_iter().filter(|stamp| *stamp >= engine.horizon()).collect();
+    if readable.is_empty() { Ok(None) } else { engine.snapshot_at(*which.get(&readable)).map(Some) }
+}
+
 fn run(steps: &[Step], options: Options) -> Result<(), Box<dyn std::error::Error>> {
     let (env, _disk, clock) = sim::env(1);
     let open = || Engine::open(env.clone(), Path::new("/data"), options.clone()).map(|(engine, _)| engine);
     let mut engine = open()?;
     let mut model = Model::default();
+    let mut held = Vec::new();
     for step in steps {
         match step {
             Step::Commit(writes) => {
@@ -141,10 +169,12 @@ fn run(steps: &[Step], options: Options) -> Result<(), Box<dyn std::error::Error
             }
             Step::Advance(by_ms) => clock.advance(*by_ms),
             Step::Check => check_everywhere(&engine, &model, options.history_ms)?,
+            Step::Hold(which) => held.extend(hold(&engine, &model, which)?),
         }
         engine.maintain()?;
     }
     check_everywhere(&engine, &model, options.history_ms)?;
+    held.iter().try_for_each(|snapshot| check(snapshot, &model))?;
     check_ranges(&engine, &model)?;
     Ok(engine.verify()?)
 }

@@ -56,44 +56,6 @@ fn a_second_engine_on_the_same_directory_is_refused() -> TestResult {
 }
 
 #[test]
-fn every_flipped_bit_is_reported_with_its_file_or_changes_nothing() -> TestResult {
-    let (_, disk, _, _) = database()?;
-    let (mut caught, mut harmless) = (0, 0);
-    for (path, len) in disk.files() {
-        for offset in 0..len {
-            let (env, disk, _clock, model) = database()?;
-            let bit = u8::try_from(offset % 8)?;
-            disk.flip_bit(&path, offset, bit)?;
-            let read = open(&env).and_then(|engine| engine.verify().map(|()| engine));
-            match read {
-                Ok(engine) => {
-                    assert!(only_says_durable(&path, len, offset), "{}, byte {offset}", path.display());
-                    check(&engine.snapshot(), &model)
-                        .map_err(|error| format!("{}, byte {offset}: {error}", path.display()))?;
-                    harmless += 1;
-                }
-                Err(Error::Damaged { path: named, .. }) => {
-                    assert_eq!(named, path, "byte {offset}");
-                    caught += 1;
-                }
-                Err(other) => return Err(format!("{}, byte {offset}: {other}", path.display()).into()),
-            }
-        }
-    }
-    println!("{caught} flips named, {harmless} without effect");
-    Ok(())
-}
-
-/// The last frame of a log or manifest says only that all before it is durable: without it nothing
-/// is lost, and it looks like a write that a crash cut short.
-fn only_says_durable(path: &Path, len: u64, offset: u64) -> bool {
-    const MARK_LEN: u64 = 24;
-    const SEAL_LEN: u64 = 48;
-    let last = if path.ends_with("manifest") { MARK_LEN } else { SEAL_LEN };
-    !path.to_string_lossy().ends_with(".tbl") && offset >= len - last
-}
-
-#[test]
 fn every_missing_file_is_reported() -> TestResult {
     let (_, disk, _, _) = database()?;
     for (path, _) in disk.files() {
@@ -144,15 +106,6 @@ fn a_directory_that_lost_its_manifest_is_not_taken_for_a_new_one() -> TestResult
     let error = open(&env).err().ok_or("refused")?;
     assert_eq!(error.to_string(), "missing file /data/manifest: the log or a table names it");
     Ok(())
-}
-
-#[test]
-fn options_out_of_range_are_refused_before_anything_is_created() {
-    let (env, disk, _clock) = sim::env(1);
-    let options = Options { block_bytes: 1, ..Options::default() };
-    let error = Engine::open(env, Path::new(DIR), options).err().map(|error| error.to_string());
-    assert_eq!(error.as_deref(), Some("option block_bytes: 64 bytes to 1 MiB"));
-    assert!(disk.files().is_empty());
 }
 
 #[test]

@@ -32,10 +32,19 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn commit(&mut self, stamp: Versionstamp, time_ms: u64, batch: &WriteBatch) {
         self.commits.push((stamp, time_ms));
+        // First what was there before the batch goes.
+        for op in batch.ops() {
+            if let Op::DeletePrefix { prefix } = op {
+                for key in self.keys().into_iter().filter(|key| key.starts_with(prefix)) {
+                    self.versions.insert((key, stamp), None);
+                }
+            }
+        }
         for op in batch.ops() {
             let (key, said) = match op {
                 Op::Put { key, value, expire_at_ms } => (key, Some((value.to_vec(), expire_at_ms))),
                 Op::Delete { key } => (key, None),
+                Op::DeletePrefix { .. } => continue,
             };
             self.versions.insert((key.to_vec(), stamp), said);
         }

@@ -39,7 +39,7 @@ impl Memory {
             assert!(stamp > self.applied.stamp, "stamps rise");
             let mut last: Option<&[u8]> = None;
             for op in batch.ops() {
-                let (Op::Put { key, .. } | Op::Delete { key }) = op;
+                let (Op::Put { key, .. } | Op::Delete { key } | Op::DeletePrefix { prefix: key }) = op;
                 assert!(last.is_none_or(|last| last < key), "one operation for each key, in order");
                 last = Some(key);
                 self.op(stamp, op);
@@ -60,6 +60,7 @@ impl Memory {
             Op::Delete { key } => {
                 self.keys.remove(key);
             }
+            Op::DeletePrefix { .. } => panic!("apply resolves to puts and deletes alone"),
         }
     }
 }

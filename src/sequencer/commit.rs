@@ -182,10 +182,16 @@ impl Committer {
 
     fn finish(&self, staged: Staged) {
         for record in &staged.records {
-            let ops = record.batches.iter().flat_map(|(_, batch)| batch.ops());
-            self.hub.tell(ops.map(|op| match op {
-                Op::Put { key, .. } | Op::Delete { key } => key,
+            let ops = || record.batches.iter().flat_map(|(_, batch)| batch.ops());
+            self.hub.tell(ops().filter_map(|op| match op {
+                Op::Put { key, .. } | Op::Delete { key } => Some(key),
+                Op::DeletePrefix { .. } => None,
             }));
+            for op in ops() {
+                if let Op::DeletePrefix { prefix } = op {
+                    self.hub.tell_prefix(prefix);
+                }
+            }
         }
         staged.writes.into_iter().for_each(|(reply, outcome)| answer(reply, Ok(outcome)));
         staged.marks.into_iter().for_each(|reply| answer(reply, Ok(())));

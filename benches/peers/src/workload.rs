@@ -366,7 +366,7 @@ impl Bench<'_> {
         while done < count {
             operation(done)?;
             done += 1;
-            if done % 256 == 0 && Instant::now() > end {
+            if done.is_multiple_of(256) && Instant::now() > end {
                 break;
             }
         }
@@ -439,7 +439,7 @@ fn write_range(
         writes.extend((n..end).map(|n| (key(n), values.get(&mut random))));
         store.commit(&writes)?;
         n = end;
-        if n / batch % 64 == 0 && time_max.is_some_and(|max| start.elapsed() > max) {
+        if (n / batch).is_multiple_of(64) && time_max.is_some_and(|max| start.elapsed() > max) {
             break;
         }
     }

@@ -75,12 +75,24 @@ fn main() -> anyhow::Result<()> {
     }
     let text = page(&args, &servers, &reports, &syncs_us)?;
     match &args.write {
-        Some(path) => std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display())),
+        Some(path) => replace_section(path, &text),
         None => {
             print!("{text}");
             Ok(())
         }
     }
+}
+
+/// The marks in the page between which the result stands.
+const BEGIN: &str = "<!-- denokv: begin -->";
+const END: &str = "<!-- denokv: end -->";
+
+fn replace_section(page: &Path, text: &str) -> anyhow::Result<()> {
+    let old = std::fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
+    let parts = old.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let (before, after) = parts.with_context(|| format!("{} lacks {BEGIN} or {END}", page.display()))?;
+    let new = format!("{before}{BEGIN}\n{text}\n{END}{after}");
+    std::fs::write(page, new).with_context(|| format!("cannot write {}", page.display()))
 }
 
 fn load_arguments(args: &Args, mode: &str, clients: &str) -> Vec<String> {
@@ -100,7 +112,7 @@ fn measure(args: &Args, server: &Server, mode: &str, clients: u32) -> anyhow::Re
 }
 
 fn page(args: &Args, servers: &[Server], reports: &Reports, syncs_us: &[u128]) -> anyhow::Result<String> {
-    let mut text = String::from("# Benchmarks\n\n## Side by side with denokv 0.14\n\n");
+    let mut text = String::from("## Side by side with denokv 0.14\n\n");
     writeln!(
         text,
         "Made by `./soak bench`: {} rounds, each measurement {} after 1 s of warm-up, medians of the rounds. \

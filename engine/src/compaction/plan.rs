@@ -7,20 +7,29 @@
 //!   proportion.
 //! - Level 0 goes late while writes are new keys, each of which is then rewritten once; early where writes replace
 //!   what is there; and in quiet times down to what a reader does not notice ([`Pace`]).
+//! - Tables of which nothing can be seen any more, because their prefix was deleted, go first: nothing is
+//!   written for that.
 //! - Where no level is too full, a table of which a good part cannot be seen any more is rewritten
-//!   in its place.
+//!   in its place. Level 0 is compacted as a whole for that.
 
-use super::Horizon;
+use super::{Bounds, holding_hidden};
 use crate::Options;
 use crate::levels::{LEVEL_MAX, Levels};
+use crate::source::KeyRange;
 use crate::table::{Reader, TableDigest};
+use crate::{Error, Result};
+use bytes::Bytes;
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How many times as large as the level above a level may be.
 pub(crate) const LEVEL_RATIO: u64 = 10;
 /// A table is rewritten for its garbage alone when that is at least one entry in this many.
 const GARBAGE_PARTS: u64 = 4;
+/// With this many erasures that every reader has passed, tables are rewritten for what they hide however little
+/// it is, so that they can be forgotten.
+const PASSED_MAX: usize = crate::erasure::ERASURES_MAX / 8;
 
 /// A table is moved unchanged only when it is at least one part in this many of a full one.
 const MOVED_PARTS: u64 = 4;
@@ -86,12 +95,34 @@ impl Choice {
 }
 
 /// What to compact next; `None` when nothing needs it.
-pub(crate) fn choose(levels: &Levels, options: &Options, horizon: Horizon, pace: Pace) -> Option<Choice> {
-    match fullest(levels, options, pace) {
-        Some(0) => Some(level0(levels, options, 0)),
-        Some(level) => deeper(levels, level),
-        None => garbage(levels, horizon).or_else(|| quiet(levels, options, pace)),
+///
+/// # Errors
+///
+/// When the index of a table is damaged.
+pub(crate) fn choose(
+    levels: &Levels,
+    options: &Options,
+    bounds: &Bounds,
+    pace: Pace,
+) -> Result<Option<Choice>> {
+    if let Some(choice) = invisible(levels, bounds) {
+        return Ok(Some(choice));
     }
+    match fullest(levels, options, pace) {
+        Some(0) => Ok(Some(level0(levels, options, 0))),
+        Some(level) => Ok(deeper(levels, level)),
+        None => Ok(garbage(levels, options, bounds)?.or_else(|| quiet(levels, options, pace))),
+    }
+}
+
+/// All tables of which nothing can be seen: [`rewrite`](super::rewrite) writes nothing in their place.
+fn invisible(levels: &Levels, bounds: &Bounds) -> Option<Choice> {
+    if bounds.erasures.is_empty() {
+        return None;
+    }
+    let hidden = levels.tables().filter(|(_, table)| bounds.hide_all_of(table.meta()));
+    let inputs: Vec<_> = hidden.map(|(_, table)| Arc::clone(table)).collect();
+    (!inputs.is_empty()).then_some(Choice { inputs, from: 0, to: 0 })
 }
 
 /// The most bytes a level should have; level 0 is counted in tables.
@@ -189,33 +220,75 @@ fn deeper(levels: &Levels, level: u8) -> Option<Choice> {
     Some(Choice { inputs, from: level, to: level + 1 })
 }
 
-/// A table that lies wholly at or below the horizon and of which a good part is garbage: the one
-/// with the greatest part.
-fn garbage(levels: &Levels, horizon: Horizon) -> Option<Choice> {
-    let candidates =
-        levels.tables().filter(|(level, table)| *level > 0 && table.meta().last_stamp <= horizon.stamp);
-    let shares =
-        candidates.map(|(level, table)| (level, table, garbage_entries(levels, level, table, horizon)));
-    let worth = shares
-        .filter(|(_, table, garbage)| garbage * GARBAGE_PARTS >= table.footer().entries && *garbage > 0);
-    let (level, table, _) = worth.max_by(|(_, left, garbage_left), (_, right, garbage_right)| {
-        compare_ratios((*garbage_left, left.footer().entries), (*garbage_right, right.footer().entries))
-    })?;
-    Some(Choice { inputs: vec![Arc::clone(table)], from: level, to: level })
+/// The table with the greatest part of garbage, if it is a good part.
+fn garbage(levels: &Levels, options: &Options, bounds: &Bounds) -> Result<Option<Choice>> {
+    let erased = erased_bytes(levels, bounds)?;
+    let mut worst: Option<(u8, &Arc<Reader>, Share)> = None;
+    for (level, table) in levels.tables() {
+        let mut share = (erased.get(&table.meta().digest).copied().unwrap_or(0), table.meta().bytes);
+        if level > 0 {
+            for other in [hidden_bytes(table, bounds), absent_entries(levels, level, table, bounds)] {
+                share = if compare_ratios(other, share) == Ordering::Greater { other } else { share };
+            }
+        }
+        let is_good_part = share.0 > 0 && share.0.saturating_mul(GARBAGE_PARTS) >= share.1;
+        if is_good_part && worst.as_ref().is_none_or(|(_, _, most)| compare_ratios(share, *most).is_gt()) {
+            worst = Some((level, table, share));
+        }
+    }
+    Ok(worst.map(|(level, table, _)| match level {
+        0 => level0(levels, options, 0),
+        _ => Choice { inputs: vec![Arc::clone(table)], from: level, to: level },
+    }))
 }
 
-/// At least how many entries of a table at or below the horizon a rewrite in its place drops.
-fn garbage_entries(levels: &Levels, level: u8, table: &Reader, horizon: Horizon) -> u64 {
+/// So much of so much.
+type Share = (u64, u64);
+
+/// About how many bytes of each table are hidden by erasures that every reader has passed.
+fn erased_bytes(levels: &Levels, bounds: &Bounds) -> Result<BTreeMap<TableDigest, u64>, Error> {
+    let passed: Vec<_> = bounds.erasures.iter().filter(|erasure| bounds.have_passed(erasure)).collect();
+    let mut prefixes: BTreeMap<TableDigest, (&Arc<Reader>, Vec<&Bytes>)> = BTreeMap::new();
+    for erasure in &passed {
+        for (_, table) in holding_hidden(levels, erasure) {
+            let (_, known) = prefixes.entry(table.meta().digest).or_insert_with(|| (table, Vec::new()));
+            // By prefix: a longer one comes after the shorter that it begins with.
+            if known.last().is_none_or(|last| !erasure.prefix.starts_with(last)) {
+                known.push(&erasure.prefix);
+            }
+        }
+    }
+    let all_of_it = passed.len() >= PASSED_MAX;
+    let bytes = |(digest, (table, prefixes)): (TableDigest, (&Arc<Reader>, Vec<&Bytes>))| {
+        if all_of_it {
+            return Ok((digest, table.meta().bytes));
+        }
+        let ranges: Vec<_> = prefixes.iter().map(|prefix| KeyRange::with_prefix(prefix)).collect();
+        Ok((digest, table.bytes_in(&ranges)?))
+    };
+    prefixes.into_iter().map(bytes).collect()
+}
+
+/// At least how many bytes of the keys and values of a table newer versions in it hide, below the horizon.
+fn hidden_bytes(table: &Reader, bounds: &Bounds) -> Share {
     let footer = table.footer();
-    let hidden = footer.entries - footer.keys;
+    let below = footer.hidden.iter().map(|part| part.bytes_below(bounds.horizons.of(&part.prefix).stamp));
+    (below.sum(), footer.content_bytes)
+}
+
+/// At least how many entries of a table at or below the horizon only say that there is nothing, and hide
+/// nothing below.
+fn absent_entries(levels: &Levels, level: u8, table: &Reader, bounds: &Bounds) -> Share {
+    let footer = table.footer();
     let (first, last) = (&footer.first_key, &footer.last_key);
-    if (level + 1..=LEVEL_MAX).any(|level| !levels.overlapping(level, first, last).is_empty()) {
-        return hidden;
+    let horizon = bounds.horizons.lowest_in(&KeyRange::closed(first, last));
+    let lies_below = footer.last_stamp <= horizon.stamp;
+    if !lies_below || (level + 1..=LEVEL_MAX).any(|level| !levels.overlapping(level, first, last).is_empty())
+    {
+        return (0, footer.entries);
     }
     let expired = footer.expiring > 0 && footer.half_expired_ms <= horizon.time_ms;
-    // A hidden entry can be a delete too, so the sum would count it twice.
-    let absent = footer.deletes + if expired { footer.expiring.div_ceil(2) } else { 0 };
-    hidden.max(absent)
+    (footer.deletes + if expired { footer.expiring.div_ceil(2) } else { 0 }, footer.entries)
 }
 
 #[cfg(test)]

@@ -1,38 +1,52 @@
-//! Which entries a reader at or above the horizon can still see.
+//! Which entries a reader at or above the horizon of their key can still see.
 //!
 //! - Every version above the horizon is kept.
+//! - What an erasure at or below the horizon hides is dropped, and nothing is left in its place: the erasure
+//!   stays as long as any table holds what it hides.
 //! - Of those at or below it, the newest of each key is kept; what is older is hidden by it.
 //! - If that newest is a delete, or has expired by the horizon's time, it only hides what is
 //!   older: it is kept, as a delete, while something older may lie below, and dropped otherwise.
 
-use super::Horizon;
+use super::Bounds;
 use crate::entry::{Entry, Version};
+use crate::horizon::Horizon;
 use bytes::Bytes;
 
 /// Decides entry by entry, going forward.
 #[derive(Debug)]
 pub(crate) struct Retention {
+    bounds: Bounds,
+    /// The key at hand, and its horizon.
+    key: Bytes,
     horizon: Horizon,
-    /// The key whose newest version at or below the horizon was seen.
-    settled: Option<Bytes>,
+    /// Whether the newest version of that key at or below the horizon was seen.
+    settled: bool,
 }
 
 impl Retention {
     /// Starts before the first entry.
-    pub(crate) const fn new(horizon: Horizon) -> Self {
-        Self { horizon, settled: None }
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self { bounds, key: Bytes::new(), horizon: Horizon::START, settled: false }
     }
 
     /// What to write in place of `entry`, the next in internal order; `None` drops it.
     /// `older_below` says whether older versions of a key may lie outside of what is rewritten.
     pub(crate) fn keep(&mut self, entry: Entry, older_below: impl FnOnce(&[u8]) -> bool) -> Option<Entry> {
+        if entry.key != self.key {
+            self.key = entry.key.clone();
+            self.horizon = self.bounds.horizons.of(&entry.key);
+            self.settled = false;
+        }
         if entry.stamp > self.horizon.stamp {
             return Some(entry);
         }
-        if self.settled.as_ref() == Some(&entry.key) {
+        if self.settled {
             return None;
         }
-        self.settled = Some(entry.key.clone());
+        self.settled = true;
+        if self.bounds.erasures.hide(&entry.key, entry.stamp, self.horizon.stamp) {
+            return None;
+        }
         if !entry.version.is_absent_at(self.horizon.time_ms) {
             return Some(entry);
         }
@@ -44,6 +58,9 @@ impl Retention {
 mod tests {
     use super::*;
     use crate::Versionstamp;
+    use crate::erasure::Erasure;
+    use crate::horizon::Horizons;
+    use std::sync::Arc;
 
     fn entry(key: &'static str, version: u64, what: Version) -> Entry {
         Entry { key: Bytes::from_static(key.as_bytes()), stamp: Versionstamp::new(version, 0), version: what }
@@ -54,7 +71,22 @@ mod tests {
     }
 
     fn kept(entries: &[Entry], older_below: bool) -> Vec<Entry> {
-        let mut retention = Retention::new(Horizon { stamp: Versionstamp::new(5, 0), time_ms: 50 });
+        kept_within(&bounds(&[]), entries, older_below)
+    }
+
+    /// A horizon at 5 for all keys, and some erasures.
+    fn bounds(erasures: &[(&'static str, u64)]) -> Bounds {
+        let horizon = Horizon { stamp: Versionstamp::new(5, 0), time_ms: 50 };
+        let erasure = |(prefix, at): &(&'static str, u64)| Erasure {
+            prefix: Bytes::from_static(prefix.as_bytes()),
+            stamp: Versionstamp::new(*at, 0),
+        };
+        let erasures = erasures.iter().map(erasure).collect();
+        Bounds { horizons: Arc::new(Horizons::all(horizon)), erasures: Arc::new(erasures) }
+    }
+
+    fn kept_within(bounds: &Bounds, entries: &[Entry], older_below: bool) -> Vec<Entry> {
+        let mut retention = Retention::new(bounds.clone());
         entries.iter().filter_map(|entry| retention.keep(entry.clone(), |_| older_below)).collect()
     }
 
@@ -83,5 +115,31 @@ mod tests {
         for stays in [entry("a", 5, put(Some(51))), entry("a", 6, put(Some(1)))] {
             assert_eq!(kept(std::slice::from_ref(&stays), false), [stays]);
         }
+    }
+
+    #[test]
+    fn what_an_erasure_below_the_horizon_hides_goes_without_a_trace() {
+        let entries = [7, 5, 4, 3, 2].map(|version| entry("ab", version, put(None)));
+        for older_below in [true, false] {
+            let kept = |erasures: &[_]| kept_within(&bounds(erasures), &entries, older_below);
+            assert_eq!(kept(&[("a", 5)]), entries[..2], "what the same commit puts stays");
+            assert_eq!(kept(&[("a", 6)]), entries[..2], "above the horizon");
+            assert_eq!(kept(&[("b", 5), ("abc", 5)]), entries[..2], "other keys");
+            assert_eq!(kept_within(&bounds(&[("a", 5)]), &entries[2..], older_below), []);
+            let deleted = [entry("ab", 4, Version::Delete)];
+            assert_eq!(kept_within(&bounds(&[("", 5)]), &deleted, older_below), []);
+        }
+    }
+
+    #[test]
+    fn each_key_has_the_horizon_of_its_longest_prefix() {
+        let mut horizons = Horizons::all(Horizon { stamp: Versionstamp::new(5, 0), time_ms: 50 });
+        horizons.set(Bytes::from_static(b"b"), Horizon { stamp: Versionstamp::new(2, 0), time_ms: 20 });
+        let bounds = Bounds { horizons: Arc::new(horizons), ..Bounds::default() };
+        let of = |key| [4, 3, 2, 1].map(|version| entry(key, version, put(Some(40))));
+        assert_eq!(kept_within(&bounds, &of("a"), false), []);
+        assert_eq!(kept_within(&bounds, &of("b"), false), of("b")[..3]);
+        let both = [of("a"), of("b")].concat();
+        assert_eq!(kept_within(&bounds, &both, true).len(), 4, "each key is settled by itself");
     }
 }

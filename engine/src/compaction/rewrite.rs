@@ -9,11 +9,12 @@
 //! - A new table overlaps a bounded number of bytes of the level below its own, so that its own compaction
 //!   will be bounded too.
 
-use super::Horizon;
+use super::Bounds;
 use super::plan::Choice;
 use super::retention::Retention;
 use crate::entry::{Direction, Entry};
 use crate::fs::Fs;
+use crate::horizon::Horizons;
 use crate::levels::{LEVEL_MAX, Levels};
 use crate::merge::merge;
 use crate::source::{KeyRange, Place, Source};
@@ -73,12 +74,12 @@ pub(crate) struct Counts {
 
 impl Rewrite {
     /// Begins to rewrite the tables of `choice`, which was made from `levels`. Nothing is read yet.
-    pub(crate) fn new(target: Target, choice: Choice, levels: Arc<Levels>, horizon: Horizon) -> Self {
-        let source = merge(sources(&choice, &levels), Direction::Forward);
+    pub(crate) fn new(target: Target, choice: Choice, levels: Arc<Levels>, bounds: &Bounds) -> Self {
+        let source = merge(sources(&choice, &levels, bounds), Direction::Forward);
         let is_bottom = (choice.to + 1..=LEVEL_MAX).all(|level| levels.level(level).is_empty());
         let below = Below::new(Arc::clone(&levels), choice.to + 1);
-        let output = Output::new(target, is_bottom, below);
-        let retention = Retention::new(horizon);
+        let output = Output::new(target, is_bottom, below, Arc::clone(&bounds.horizons));
+        let retention = Retention::new(bounds.clone());
         Self { choice, levels, source, retention, output, counts: Counts::default() }
     }
 
@@ -136,9 +137,10 @@ impl fmt::Debug for Rewrite {
 }
 
 /// The entries of the tables of a choice: those of level 0 each alone, those of another level one after the other.
-fn sources(choice: &Choice, levels: &Levels) -> Vec<Box<dyn Source>> {
+fn sources(choice: &Choice, levels: &Levels, bounds: &Bounds) -> Vec<Box<dyn Source>> {
     let is_of = |level: u8, table: &&Arc<Reader>| levels.level(level).iter().any(|it| Arc::ptr_eq(it, table));
-    let (upper, lower): (Vec<_>, Vec<_>) = choice.inputs.iter().partition(|table| is_of(choice.from, table));
+    let visible = choice.inputs.iter().filter(|table| !bounds.hide_all_of(table.meta()));
+    let (upper, lower): (Vec<_>, Vec<_>) = visible.partition(|table| is_of(choice.from, table));
     let mut sources: Vec<Box<dyn Source>> = Vec::new();
     let runs = if choice.from == 0 {
         sources.extend(upper.into_iter().map(whole));
@@ -196,6 +198,7 @@ struct Output {
     target: Target,
     is_bottom: bool,
     below: Below,
+    horizons: Arc<Horizons>,
     writer: Option<Writer>,
     last_key: Bytes,
     finished: Vec<Meta>,
@@ -203,9 +206,9 @@ struct Output {
 }
 
 impl Output {
-    fn new(target: Target, is_bottom: bool, below: Below) -> Self {
+    fn new(target: Target, is_bottom: bool, below: Below, horizons: Arc<Horizons>) -> Self {
         let (last_key, finished) = (Bytes::new(), Vec::new());
-        Self { target, is_bottom, below, writer: None, last_key, finished, finished_bytes: 0 }
+        Self { target, is_bottom, below, horizons, writer: None, last_key, finished, finished_bytes: 0 }
     }
 
     fn bytes(&self) -> u64 {
@@ -230,7 +233,8 @@ impl Output {
                 let options = &self.target.options;
                 let settings =
                     if self.is_bottom { Settings::bottom(options) } else { Settings::upper(options) };
-                self.writer.insert(self.target.create(settings)?)
+                let writer = self.target.create(settings)?;
+                self.writer.insert(writer.counting_under(Arc::clone(&self.horizons)))
             }
         };
         writer.add(entry)

@@ -3,6 +3,7 @@
 use super::{Appender, Core};
 use crate::Applied;
 use crate::entry::Version;
+use crate::erasure::{self, Erasure, Erasures};
 use crate::lineage::Lineage;
 use crate::manifest::edit::Edit;
 use crate::manifest::set_mark;
@@ -23,8 +24,10 @@ const MEMORY_PARTS: u64 = 4_096;
 impl Core {
     pub(super) fn append(&self, record: &Record) -> Result<()> {
         self.running()?;
+        record.check()?;
         self.make_room(record.batches.iter().map(|(_, batch)| batch.as_bytes().len() as u64).sum())?;
         let mut appender = self.appender.lock();
+        hash_follows(&appender.applied, record)?;
         self.append_locked(&mut appender, record, self.env.clock.now_ms())?;
         self.unpublished.lock().push_back(appender.applied);
         self.seal_what_is_full(&mut appender)
@@ -33,6 +36,8 @@ impl Core {
     fn append_locked(&self, appender: &mut Appender, record: &Record, now_ms: u64) -> Result<()> {
         self.running()?;
         follows(&appender.applied, record)?;
+        let erasures: Vec<Erasure> = erasure::of_record(record).collect();
+        self.room_for(&erasures)?;
         self.disk.check()?;
         appender.log.append(record, now_ms).map_err(|error| match error.kind() {
             io::ErrorKind::StorageFull => self.disk.full(),
@@ -42,6 +47,13 @@ impl Core {
         // One point per change of the clock: most records find the one before's.
         if appender.applied.version == 0 || appender.applied.time_ms != record.time_ms {
             self.times.write().push(Point { version: record.version, time_ms: record.time_ms });
+        }
+        if !erasures.is_empty() {
+            self.change_view(|view| {
+                let mut all = Erasures::clone(&view.erasures);
+                all.extend(erasures);
+                view.erasures = Arc::new(all);
+            });
         }
         appender.applied = appender.applied.after(record);
         for mark in &record.marks {
@@ -67,6 +79,15 @@ impl Core {
             self.begin_segment(appender)?;
         }
         Ok(())
+    }
+
+    fn room_for(&self, erasures: &[Erasure]) -> Result<()> {
+        let bytes = erasures.iter().map(|erasure| erasure.prefix.len()).sum();
+        let view = self.view.load();
+        if erasures.is_empty() || view.erasures.has_room(erasures.len(), bytes) {
+            return Ok(());
+        }
+        Err(Error::ErasuresFull { waiting: view.erasures.len() })
     }
 
     /// Starts a new memtable, so that the full one can be flushed.
@@ -273,7 +294,15 @@ fn follows(applied: &Applied, record: &Record) -> Result<()> {
     if record.time_ms < applied.time_ms {
         return refuse("its clock falls");
     }
-    debug_assert_eq!(record.hash, record.hash_after(applied.hash), "the content hash follows");
+    Ok(())
+}
+
+/// A log whose content hash did not follow could not be opened again.
+fn hash_follows(applied: &Applied, record: &Record) -> Result<()> {
+    if record.version > applied.version && record.hash != record.hash_after(applied.hash) {
+        let reason = "its content hash does not follow from its commits";
+        return Err(Error::OutOfOrder { version: record.version, applied: applied.version, reason });
+    }
     Ok(())
 }
 
@@ -291,6 +320,8 @@ fn insert_batch(memtable: &Memtable, stamp: Versionstamp, batch: &WriteBatch) {
                 memtable.insert(key, stamp, Version::Put { value, expire_at_ms });
             }
             Op::Delete { key } => memtable.insert(key, stamp, Version::Delete),
+            // Erasures stand beside the memtables.
+            Op::DeletePrefix { .. } => {}
         }
     }
 }

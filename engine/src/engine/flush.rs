@@ -2,16 +2,19 @@
 //!
 //! - The log is synced through what a flush covers before the manifest says so.
 //! - A table is durable before the manifest names it.
-//! - What nobody can see any more is not written; the horizon that hides it is in the manifest in the same step.
+//! - What nobody can see any more is not written.
 //! - A flush that is given up leaves nothing behind, and its memtable stays as it was.
 
 use super::Core;
 use super::open::TABLES_DIR;
 use crate::Applied;
+use crate::Options;
+use crate::Result;
 use crate::budget::Purpose;
-use crate::compaction::Horizon;
+use crate::compaction::Bounds;
 use crate::compaction::retention::Retention;
 use crate::entry::Direction;
+use crate::erasure::Erasure;
 use crate::levels::Levels;
 use crate::manifest::State;
 use crate::manifest::edit::Edit;
@@ -19,7 +22,6 @@ use crate::record::Mark;
 use crate::source::{KeyRange, Source};
 use crate::table::{self, Meta};
 use crate::view::SealedMemtable;
-use crate::{Options, Result};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -39,7 +41,7 @@ pub(super) struct Flush {
     sealed: Arc<SealedMemtable>,
     source: Box<dyn Source>,
     retention: Retention,
-    horizon: Horizon,
+    bounds: Bounds,
     /// As they were when the flush began: nothing older than the memtable has come to them since.
     levels: Arc<Levels>,
     writer: Option<table::Writer>,
@@ -61,7 +63,10 @@ impl Flush {
             };
             let writer = match &mut self.writer {
                 Some(writer) => writer,
-                None => self.writer.insert(core.target().create(table::Settings::upper(&core.options))?),
+                None => {
+                    let writer = core.target().create(table::Settings::upper(&core.options))?;
+                    self.writer.insert(writer.counting_under(Arc::clone(&self.bounds.horizons)))
+                }
             };
             writer.add(&entry)?;
         }
@@ -152,31 +157,31 @@ impl Core {
     }
 
     fn begin_flush(&self, sealed: Arc<SealedMemtable>) -> Result<Flush> {
-        self.sync()?;
         let view = self.view.load();
-        let horizon = self.due_horizon(view.horizon);
+        let bounds = self.due_bounds(&view, sealed.end);
+        self.sync()?;
         let source = sealed.memtable.source(KeyRange::all(), Direction::Forward);
-        let (levels, retention) = (Arc::clone(&view.levels), Retention::new(horizon));
-        Ok(Flush { sealed, source, retention, horizon, levels, writer: None, read_bytes: 0 })
+        let (levels, retention) = (Arc::clone(&view.levels), Retention::new(bounds.clone()));
+        Ok(Flush { sealed, source, retention, bounds, levels, writer: None, read_bytes: 0 })
     }
 
     fn end_flush(&self, flush: Flush) -> Result<()> {
-        let Flush { sealed, horizon, writer, .. } = flush;
+        let Flush { sealed, bounds, writer, .. } = flush;
         let written = match writer {
-            Some(writer) => Some(self.open_table(writer.finish()?)?),
+            Some(writer) => Some(self.open_table(writer.finish()?, &bounds)?),
             None => None,
         };
         let mut manifest = self.manifest.lock();
-        let mut edits = flush_edits(manifest.state(), &sealed, written.as_deref());
-        edits.push(Edit::Times(self.new_times(manifest.state(), &sealed.end)));
-        edits.push(Edit::Horizon(horizon.max(manifest.state().horizon)));
+        let state = manifest.state();
+        let added = written.iter().map(|table| (0, Arc::clone(table))).collect();
+        let levels = self.view.load().levels.with(added, &[]);
+        let raised = self.raise(state, &bounds, &levels, self.erased_through(state, &sealed.end));
+        let mut edits = flush_edits(state, &sealed, written.as_deref());
+        edits.push(Edit::Times(self.new_times(state, &sealed.end)));
+        edits.extend(raised.edits.iter().cloned());
         manifest.commit(edits)?;
         let bytes = written.as_ref().map_or(0, |table| table.meta().bytes);
-        let added = written.into_iter().map(|table| (0, table)).collect();
-        self.installed(&mut manifest, |view| {
-            view.sealed.remove(0);
-            view.levels = Arc::new(view.levels.with(added, &[]));
-        });
+        self.show_raised(manifest.state_mut(), &raised, levels, |view| drop(view.sealed.remove(0)));
         drop(manifest);
         let memtable_bytes = sealed.memtable.bytes() as u64;
         self.account.change(|amounts| {
@@ -189,10 +194,18 @@ impl Core {
         self.remove_segments()
     }
 
-    /// Opens a table that was written.
-    pub(super) fn open_table(&self, meta: Meta) -> Result<Arc<table::Reader>> {
+    /// The erasures up to `end` that the manifest may lack.
+    fn erased_through(&self, state: &State, end: &Applied) -> Vec<Erasure> {
+        let new = state.flushed.version + 1..=end.version;
+        let view = self.view.load();
+        view.erasures.iter().filter(|erasure| new.contains(&erasure.stamp.version())).cloned().collect()
+    }
+
+    /// Opens a table that was written within `bounds`.
+    pub(super) fn open_table(&self, meta: Meta, bounds: &Bounds) -> Result<Arc<table::Reader>> {
         let dir = self.dir.join(TABLES_DIR);
-        table::Reader::open(&self.env.fs, &dir, meta, Arc::clone(&self.cache)).map(Arc::new)
+        let table = table::Reader::open(&self.env.fs, &dir, meta, Arc::clone(&self.cache))?;
+        Ok(Arc::new(table.written_under(Arc::clone(&bounds.horizons))))
     }
 
     fn new_times(&self, state: &State, end: &Applied) -> Vec<crate::times::Point> {

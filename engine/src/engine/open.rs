@@ -6,7 +6,9 @@ use crate::Applied;
 use crate::budget::{Account, Budget};
 use crate::cache::Cache;
 use crate::commit::CommitQueue;
+use crate::erasure::{self, Erasures};
 use crate::fs::Fs;
+use crate::history::Rules;
 use crate::levels::Levels;
 use crate::lineage::{Lineage, LineageId};
 use crate::manifest::{self, Manifest, State, set_mark};
@@ -81,19 +83,28 @@ pub(super) fn open(
         options.segment_bytes_max,
     )?;
     let lineage = state.lineage;
-    let horizon = state.horizon;
+    let horizons = Arc::new(state.horizons.clone());
     let manifest = Manifest::create(fs, dir, State { first_segment: number, ..state }, append::salt(&env))?;
     remove_strays(&*env.fs, dir, manifest.state())?;
     let recovery = Recovery { created, records: replay.records, torn: found.torn };
-    let Replay { active, sealed, applied, marks, times, .. } = replay;
-    let memtable = Arc::clone(&active);
-    let disk = super::statistics::DiskSpace::new(options.disk_reserve_bytes);
-    disk.refresh(&*env.fs, dir)?;
+    let Replay { active, sealed, applied, marks, times, erasures, .. } = replay;
     let account = Account::new(Arc::clone(budget.memory()));
     account.change(|amounts| {
         amounts.active = active.bytes() as u64;
         amounts.sealed = sealed.iter().map(|sealed| sealed.memtable.bytes() as u64).sum();
     });
+    let memtable = Arc::clone(&active);
+    let rules = Rules::new(options.history());
+    let view = View {
+        active,
+        sealed,
+        levels: Arc::new(levels),
+        highest: horizons.highest(),
+        horizons,
+        erasures: Arc::new(erasures),
+    };
+    let disk = super::statistics::DiskSpace::new(options.disk_reserve_bytes);
+    disk.refresh(&*env.fs, dir)?;
     let core = Core {
         env,
         budget,
@@ -102,12 +113,14 @@ pub(super) fn open(
         dir: dir.to_path_buf(),
         options,
         cache,
-        view: ArcSwap::from_pointee(View { active, sealed, levels: Arc::new(levels), horizon }),
+        view: ArcSwap::from_pointee(view),
         view_change: Mutex::new(()),
         appender: Mutex::new(Appender { log, memtable, memtable_counted: 0, applied, marks, lineage }),
         published: RwLock::new(applied),
         unpublished: Mutex::new(VecDeque::new()),
         times: RwLock::new(times),
+        rules: RwLock::new(rules),
+        erasing: Mutex::default(),
         manifest: Mutex::new(manifest),
         flush: Mutex::new(None),
         compaction: Mutex::new(None),
@@ -202,6 +215,7 @@ struct Replay {
     applied: Applied,
     marks: crate::view::Marks,
     times: crate::times::Times,
+    erasures: Erasures,
     records: u64,
     memtable_bytes_max: usize,
 }
@@ -214,6 +228,7 @@ impl Replay {
             applied: state.flushed,
             marks: state.marks.clone(),
             times: state.times.clone(),
+            erasures: state.erasures.clone(),
             records: 0,
             memtable_bytes_max,
         }
@@ -224,6 +239,7 @@ impl Replay {
             return Ok(());
         }
         append::insert(&self.active, &record);
+        self.erasures.extend(erasure::of_record(&record));
         self.applied = self.applied.after(&record);
         self.times.push(Point { version: record.version, time_ms: record.time_ms });
         self.records += 1;

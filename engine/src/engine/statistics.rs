@@ -2,6 +2,8 @@
 
 use super::Core;
 use crate::fs::{Fs, Space};
+use crate::horizon::Horizon;
+use crate::table::hidden::Hidden;
 use crate::{Error, Record, Result};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,6 +37,14 @@ pub struct Statistics {
     pub stalled_ms: u64,
     /// Bytes in live tables, now.
     pub table_bytes: u64,
+    /// Bytes (keys and values, uncompressed) of versions in tables that newer ones in the same table hide, now: what history
+    /// costs, and what is not yet dropped of it. See [`History::bytes_max`](crate::History::bytes_max).
+    pub history_bytes: u64,
+    /// How far back keys that no rule names can be read, in milliseconds, now; `None` while nothing was dropped.
+    /// Below `history_ms` where `history_bytes_max` cut it short.
+    pub history_age_ms: Option<u64>,
+    /// Deletions of prefixes that may still hide something, now.
+    pub erasures: u64,
     /// Live tables of each level, now.
     pub tables: Vec<u64>,
     /// Blocks found in the cache.
@@ -184,13 +194,17 @@ impl Core {
         let memtables = view.sealed.iter().map(|sealed| sealed.memtable.bytes()).sum::<usize>();
         let (cache_hits, cache_misses) = self.cache.hits_and_misses();
         let mut tables = Vec::new();
-        let mut table_bytes = 0;
+        let (mut table_bytes, mut history_bytes) = (0, 0);
         for (level, table) in view.levels.tables() {
             let level = usize::from(level);
             tables.resize(tables.len().max(level + 1), 0);
             tables[level] += 1;
             table_bytes += table.meta().bytes;
+            history_bytes += table.footer().hidden.iter().map(Hidden::bytes).sum::<u64>();
         }
+        let horizon = view.horizons.of_rest();
+        let now_ms = self.env.clock.now_ms();
+        let history_age_ms = (horizon != Horizon::START).then(|| now_ms.saturating_sub(horizon.time_ms));
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Statistics {
             records: of(&self.counters.records),
@@ -206,6 +220,9 @@ impl Core {
             stalls: of(&self.pressure.stalls),
             stalled_ms: of(&self.pressure.stalled_ms),
             table_bytes,
+            history_bytes,
+            history_age_ms,
+            erasures: view.erasures.len() as u64,
             tables,
             cache_hits,
             cache_misses,

@@ -11,16 +11,21 @@
 //! | 4 | flushed | version u64, term u64, time_ms u64, hash 32, stamp 10 |
 //! | 5 | mark | as in [`crate::record`]; an empty value removes it |
 //! | 6 | times | count varint, then each: version and time_ms as varints, the second and later as differences |
-//! | 7 | horizon | stamp 10, time_ms u64 |
+//! | 7 | horizon | stamp 10, time_ms u64, prefix u16 and bytes; an empty prefix is the default |
 //! | 8 | boot | number of the WAL segment that this boot started, u64 |
+//! | 9 | no horizon | prefix u16 and bytes: its keys have the horizon above it |
+//! | 10 | erase | stamp 10, prefix u16 and bytes |
+//! | 11 | forget | an erasure that hides nothing any more: as in 10 |
 
 use crate::Applied;
 use crate::codec::{Decoder, Malformed, put_varint};
-use crate::compaction::Horizon;
+use crate::erasure::Erasure;
+use crate::horizon::Horizon;
 use crate::record::Mark;
 use crate::table;
 use crate::times::Point;
 use crate::{ContentHash, Lineage, LineageId, Versionstamp};
+use bytes::Bytes;
 
 const LINEAGE: u8 = 1;
 const ADD_TABLE: u8 = 2;
@@ -30,6 +35,9 @@ const MARK: u8 = 5;
 const TIMES: u8 = 6;
 const HORIZON: u8 = 7;
 const BOOT: u8 = 8;
+const NO_HORIZON: u8 = 9;
+const ERASE: u8 = 10;
+const FORGET: u8 = 11;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Edit {
@@ -39,8 +47,11 @@ pub(crate) enum Edit {
     Flushed(Applied),
     Mark(Mark),
     Times(Vec<Point>),
-    Horizon(Horizon),
+    Horizon { prefix: Bytes, horizon: Horizon },
     Boot { first_segment: u64 },
+    NoHorizon { prefix: Bytes },
+    Erase(Erasure),
+    Forget(Erasure),
 }
 
 /// Appends a group to `out`.
@@ -112,10 +123,23 @@ impl Edit {
                 encode_times(points, out);
                 TIMES
             }
-            Edit::Horizon(horizon) => {
+            Edit::Horizon { prefix, horizon } => {
                 out.extend_from_slice(horizon.stamp.as_bytes());
                 out.extend_from_slice(&horizon.time_ms.to_le_bytes());
+                put_prefix(out, prefix);
                 HORIZON
+            }
+            Edit::NoHorizon { prefix } => {
+                put_prefix(out, prefix);
+                NO_HORIZON
+            }
+            Edit::Erase(erasure) => {
+                put_erasure(out, erasure);
+                ERASE
+            }
+            Edit::Forget(erasure) => {
+                put_erasure(out, erasure);
+                FORGET
             }
             Edit::Boot { first_segment } => {
                 out.extend_from_slice(&first_segment.to_le_bytes());
@@ -138,14 +162,39 @@ impl Edit {
             }),
             MARK => Edit::Mark(Mark::decode(body)?),
             TIMES => Edit::Times(decode_times(body)?),
-            HORIZON => Edit::Horizon(Horizon {
-                stamp: Versionstamp::from_bytes(body.array("versionstamp")?),
-                time_ms: body.u64("time_ms")?,
-            }),
+            HORIZON => {
+                let stamp = Versionstamp::from_bytes(body.array("versionstamp")?);
+                let horizon = Horizon { stamp, time_ms: body.u64("time_ms")? };
+                Edit::Horizon { horizon, prefix: decode_prefix(body)? }
+            }
             BOOT => Edit::Boot { first_segment: body.u64("segment number")? },
-            _ => return Err(Malformed { offset: 0, expected: "a tag from 1 to 8" }),
+            NO_HORIZON => Edit::NoHorizon { prefix: decode_prefix(body)? },
+            ERASE => Edit::Erase(decode_erasure(body)?),
+            FORGET => Edit::Forget(decode_erasure(body)?),
+            _ => return Err(Malformed { offset: 0, expected: "a tag from 1 to 11" }),
         })
     }
+}
+
+fn put_prefix(out: &mut Vec<u8>, prefix: &[u8]) {
+    let len = u16::try_from(prefix.len()).expect("a prefix is at most as long as a key");
+    out.extend_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(prefix);
+}
+
+fn decode_prefix(body: &mut Decoder<'_>) -> Result<Bytes, Malformed> {
+    let len = usize::from(body.u16("length of a prefix")?);
+    body.take(len, "prefix").map(Bytes::copy_from_slice)
+}
+
+fn put_erasure(out: &mut Vec<u8>, erasure: &Erasure) {
+    out.extend_from_slice(erasure.stamp.as_bytes());
+    put_prefix(out, &erasure.prefix);
+}
+
+fn decode_erasure(body: &mut Decoder<'_>) -> Result<Erasure, Malformed> {
+    let stamp = Versionstamp::from_bytes(body.array("versionstamp")?);
+    Ok(Erasure { stamp, prefix: decode_prefix(body)? })
 }
 
 fn decode_lineage(body: &mut Decoder<'_>) -> Result<Lineage, Malformed> {
@@ -190,4 +239,134 @@ fn decode_times(body: &mut Decoder<'_>) -> Result<Vec<Point>, Malformed> {
         points.push(before);
     }
     Ok(points)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestResult;
+    use bytes::Bytes;
+
+    fn table() -> table::Meta {
+        table::Meta {
+            digest: table::TableDigest([0xab; 32]),
+            bytes: 0x0102,
+            entries: 3,
+            first_key: Bytes::from_static(b"a"),
+            last_key: Bytes::from_static(b"bc"),
+            first_stamp: Versionstamp::new(4, 5),
+            last_stamp: Versionstamp::new(6, 7),
+        }
+    }
+
+    /// One edit of each kind, in the order of the tags, with its bytes.
+    fn each() -> Vec<(Edit, Vec<u8>)> {
+        let parent = Some((LineageId([3; 16]), Versionstamp::new(4, 5)));
+        let applied = Applied {
+            version: 1,
+            term: 2,
+            time_ms: 3,
+            hash: ContentHash::from_bytes([4; 32]),
+            stamp: Versionstamp::new(1, 6),
+        };
+        let stamp = |version: u8, order: u8| [0, 0, 0, 0, 0, 0, 0, version, 0, order];
+        let mut meta = Vec::new();
+        table().encode(&mut meta);
+        let point = |version, time_ms| Point { version, time_ms };
+        let number = |n: u8| [n, 0, 0, 0, 0, 0, 0, 0];
+        vec![
+            (
+                Edit::Lineage(Lineage { id: LineageId([1; 16]), epoch: 2, parent: None }),
+                [&[1, 21][..], &[1; 16], &[2, 0, 0, 0, 0]].concat(),
+            ),
+            (
+                Edit::Lineage(Lineage { id: LineageId([1; 16]), epoch: 2, parent }),
+                [&[1, 47][..], &[1; 16], &[2, 0, 0, 0, 1], &[3; 16], &stamp(4, 5)].concat(),
+            ),
+            (Edit::AddTable { level: 6, meta: table() }, [&[2, 76, 6][..], &meta].concat()),
+            (Edit::RemoveTable { digest: table::TableDigest([9; 32]) }, [&[3, 32][..], &[9; 32]].concat()),
+            (
+                Edit::Flushed(applied),
+                [&[4, 66][..], &number(1), &number(2), &number(3), &[4; 32], &stamp(1, 6)].concat(),
+            ),
+            (
+                Edit::Mark(Mark { name: b"n".to_vec(), value: b"vv".to_vec() }),
+                b"\x05\x06\x01n\x02\0vv".to_vec(),
+            ),
+            (
+                Edit::Times(vec![point(300, 7), point(301, 200)]),
+                b"\x06\x07\x02\xac\x02\x07\x01\xc1\x01".to_vec(),
+            ),
+            (
+                Edit::Horizon {
+                    prefix: Bytes::new(),
+                    horizon: Horizon { stamp: Versionstamp::new(1, 2), time_ms: 3 },
+                },
+                [&[7, 20][..], &stamp(1, 2), &number(3), &[0, 0]].concat(),
+            ),
+            (Edit::Boot { first_segment: 5 }, [&[8, 8][..], &number(5)].concat()),
+        ]
+    }
+
+    #[test]
+    fn the_format_is_frozen() {
+        for (edit, expected) in each() {
+            let mut bytes = Vec::new();
+            encode(std::slice::from_ref(&edit), &mut bytes);
+            assert_eq!(bytes, expected, "{edit:?}");
+            assert_eq!(decode(&bytes), Ok(vec![edit]));
+        }
+    }
+
+    #[test]
+    fn a_group_survives_its_bytes_and_every_cut_of_an_edit_is_refused() {
+        let (edits, bytes): (Vec<_>, Vec<_>) = each().into_iter().unzip();
+        let mut group = Vec::new();
+        encode(&edits, &mut group);
+        assert_eq!(group, bytes.concat());
+        assert_eq!(decode(&group), Ok(edits));
+        for bytes in bytes {
+            for cut in 1..bytes.len() {
+                assert!(decode(&bytes[..cut]).is_err(), "{bytes:?} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_no_engine_writes_is_refused() {
+        let cases: [(&[u8], &str); 5] = [
+            (b"\x00\x00", "a tag that is known"),
+            (b"\xff\x00", "a tag that is known"),
+            (b"\x08\x09\0\0\0\0\0\0\0\0\0", "a body that ends with its edit"),
+            (b"\x06\x05\x02\x01\x07\x00\x01", "versions that rise"),
+            (b"\x06\x03\x01\x00\x07", "a first version above 0"),
+        ];
+        for (bytes, wanted) in cases {
+            assert!(decode(bytes).is_err(), "wanted {wanted}");
+        }
+    }
+
+    #[test]
+    fn the_format_of_horizons_and_erasures_is_frozen() -> TestResult {
+        let stamp = Versionstamp::new(0x0102, 3);
+        let prefix = Bytes::from_static(b"pp");
+        let erasure = Erasure { prefix: prefix.clone(), stamp };
+        let edits = [
+            Edit::Horizon { prefix: Bytes::new(), horizon: Horizon { stamp, time_ms: 4 } },
+            Edit::Horizon { prefix: prefix.clone(), horizon: Horizon { stamp, time_ms: 4 } },
+            Edit::NoHorizon { prefix },
+            Edit::Erase(erasure.clone()),
+            Edit::Forget(erasure),
+        ];
+        let mut bytes = Vec::new();
+        encode(&edits, &mut bytes);
+        let expected: &[u8] = b"\x07\x14\0\0\0\0\0\0\x01\x02\0\x03\x04\0\0\0\0\0\0\0\0\0\
+            \x07\x16\0\0\0\0\0\0\x01\x02\0\x03\x04\0\0\0\0\0\0\0\x02\0pp\
+            \x09\x04\x02\0pp\
+            \x0a\x0e\0\0\0\0\0\0\x01\x02\0\x03\x02\0pp\
+            \x0b\x0e\0\0\0\0\0\0\x01\x02\0\x03\x02\0pp";
+        assert_eq!(bytes, expected);
+        assert_eq!(decode(&bytes)?, edits);
+        Ok(())
+    }
 }

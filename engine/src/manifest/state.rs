@@ -2,12 +2,14 @@
 
 use super::edit::Edit;
 use crate::Applied;
-use crate::compaction::Horizon;
+use crate::erasure::Erasures;
+use crate::horizon::{Horizon, Horizons};
 use crate::levels::LEVEL_MAX;
 use crate::record::Mark;
 use crate::table;
 use crate::times::Times;
-use crate::{Lineage, LineageId, Versionstamp};
+use crate::{Lineage, LineageId};
+use bytes::Bytes;
 use std::collections::BTreeMap;
 
 /// The state of an engine's tables, as its manifest has it.
@@ -22,8 +24,10 @@ pub(crate) struct State {
     pub(crate) marks: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Clock up to `flushed`.
     pub(crate) times: Times,
-    /// What compactions may have dropped lies below it.
-    pub(crate) horizon: Horizon,
+    /// What flushes and compactions may have dropped lies below them.
+    pub(crate) horizons: Horizons,
+    /// Deletions of prefixes up to `flushed` that may hide something.
+    pub(crate) erasures: Erasures,
     /// WAL segment that the last boot started; 0 before any.
     pub(crate) first_segment: u64,
 }
@@ -36,7 +40,8 @@ impl Default for State {
             tables: Vec::new(),
             marks: BTreeMap::new(),
             times: Times::default(),
-            horizon: Horizon { stamp: Versionstamp::ZERO, time_ms: 0 },
+            horizons: Horizons::default(),
+            erasures: Erasures::default(),
             first_segment: 0,
         }
     }
@@ -74,10 +79,45 @@ impl State {
                     self.times.push(point);
                 }
             }
-            Edit::Horizon(horizon) => self.horizon = horizon,
+            Edit::Horizon { prefix, horizon } => {
+                if self.horizons.at(&prefix).is_some_and(|before| before > horizon) {
+                    return Err("a horizon that does not fall");
+                }
+                self.horizons.set(prefix, horizon);
+            }
+            Edit::NoHorizon { prefix } => {
+                if !self.horizons.remove(&prefix) {
+                    return Err("a prefix that has a horizon");
+                }
+            }
+            Edit::Erase(erasure) => {
+                if !self.erasures.add(erasure) {
+                    return Err("an erasure that is not there yet");
+                }
+            }
+            Edit::Forget(erasure) => {
+                if !self.erasures.remove(&erasure) {
+                    return Err("an erasure that is there");
+                }
+            }
             Edit::Boot { first_segment } => self.first_segment = first_segment,
         }
         Ok(())
+    }
+
+    /// The edits that raise the horizons to `due`.
+    pub(crate) fn raise(&self, due: &Horizons) -> Vec<Edit> {
+        let mut edits = Vec::new();
+        let mut set = |prefix: &Bytes, horizon: Horizon| {
+            if self.horizons.at(prefix) != Some(horizon) {
+                edits.push(Edit::Horizon { prefix: prefix.clone(), horizon });
+            }
+        };
+        set(&Bytes::new(), due.of_rest());
+        due.prefixes().iter().for_each(|(prefix, horizon)| set(prefix, *horizon));
+        let gone = self.horizons.prefixes().iter().filter(|(prefix, _)| due.at(prefix).is_none());
+        edits.extend(gone.map(|(prefix, _)| Edit::NoHorizon { prefix: prefix.clone() }));
+        edits
     }
 
     fn position(&self, digest: &table::TableDigest) -> Option<usize> {
@@ -96,10 +136,16 @@ impl State {
             Edit::Lineage(self.lineage),
             Edit::Flushed(self.flushed),
             Edit::Times(self.times.after(0).to_vec()),
-            Edit::Horizon(self.horizon),
+            Edit::Horizon { prefix: Bytes::new(), horizon: self.horizons.of_rest() },
             Edit::Boot { first_segment: self.first_segment },
         ];
-        fixed.into_iter().chain(tables).chain(marks).collect()
+        let horizon = |(prefix, horizon): &(Bytes, Horizon)| Edit::Horizon {
+            prefix: prefix.clone(),
+            horizon: *horizon,
+        };
+        let horizons = self.horizons.prefixes().iter().map(horizon);
+        let erasures = self.erasures.iter().cloned().map(Edit::Erase);
+        fixed.into_iter().chain(horizons).chain(erasures).chain(tables).chain(marks).collect()
     }
 }
 

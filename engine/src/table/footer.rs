@@ -17,6 +17,7 @@
 //! | varints | top index | offset and length of its frame |
 //! | 1 | filter | 0 none, 1 there is one |
 //! | varints | filter | offset and length of its frame, when there is one |
+//! | | hidden | as [`hidden`] says |
 //!
 //! Trailer, the last [`TRAILER_LEN`] bytes of the file:
 //!
@@ -27,6 +28,7 @@
 //! | 12 | 4 | checksum | CRC-32 of the bytes before |
 //! | 16 | 8 | magic | `CAIRNEND` |
 
+use super::hidden::{self, Hidden};
 use super::meta::{key, put_key, put_stamp, stamp};
 use super::{HEADER_LEN, Handle, Meta};
 use crate::Versionstamp;
@@ -66,6 +68,8 @@ pub(crate) struct Footer {
     pub(crate) top_index: Handle,
     /// The filter, when there is one.
     pub(crate) filter: Option<Handle>,
+    /// The hidden versions, by prefix.
+    pub(crate) hidden: Vec<Hidden>,
 }
 
 impl Footer {
@@ -83,6 +87,7 @@ impl Footer {
         if let Some(filter) = self.filter {
             filter.encode(out);
         }
+        hidden::encode(&self.hidden, out);
     }
 
     /// Reads one.
@@ -112,6 +117,7 @@ impl Footer {
             1 => Some(Handle::decode_from(&mut rest)?),
             _ => return Err(rest.malformed("0 or 1 before the filter")),
         };
+        let hidden = hidden::decode(&mut rest, content_bytes)?;
         rest.finish()?;
         Ok(Self {
             entries,
@@ -126,6 +132,7 @@ impl Footer {
             last_key,
             top_index,
             filter,
+            hidden,
         })
     }
 
@@ -184,13 +191,17 @@ mod tests {
             deletes: 2,
             expiring: 3,
             half_expired_ms: 4,
-            content_bytes: 5,
+            content_bytes: 50,
             first_stamp: Versionstamp::new(1, 2),
             last_stamp: Versionstamp::new(3, 4),
             first_key: Bytes::from_static(b"a"),
             last_key: Bytes::from_static(b"bc"),
             top_index: Handle { offset: 300, len: 20 },
             filter: Some(Handle { offset: 320, len: 60 }),
+            hidden: vec![Hidden {
+                prefix: Bytes::from_static(b"a"),
+                points: vec![hidden::Point { stamp: Versionstamp::new(2, 1), bytes: 7 }],
+            }],
         }
     }
 
@@ -199,8 +210,9 @@ mod tests {
         let mut bytes = Vec::new();
         sample().encode(&mut bytes);
         let expected: &[u8] = b"\x09\0\0\0\0\0\0\0\x08\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\
-            \x04\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\x02\0\0\0\0\0\0\0\x03\0\x04\
-            \x01\0a\x02\0bc\xac\x02\x14\x01\xc0\x02\x3c";
+            \x04\0\0\0\0\0\0\0\x32\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\x02\0\0\0\0\0\0\0\x03\0\x04\
+            \x01\0a\x02\0bc\xac\x02\x14\x01\xc0\x02\x3c\
+            \x01\x01\0a\x01\0\0\0\0\0\0\0\x02\0\x01\x07";
         assert_eq!(bytes, expected);
         let mut bytes = Vec::new();
         put_trailer(&mut bytes, Handle { offset: 0x0102, len: 0x30 });

@@ -14,6 +14,7 @@ use crate::codec::Malformed;
 use crate::entry::{Direction, Version};
 use crate::filter::{self, Filter};
 use crate::fs::{File, Fs};
+use crate::horizon::Horizons;
 use crate::source::{KeyRange, Source};
 use crate::{Error, Result, Versionstamp};
 use bytes::Bytes;
@@ -44,6 +45,8 @@ pub(crate) struct Reader {
     filter: Option<Filter>,
     cache: Arc<Cache>,
     number: u64,
+    /// The horizons under which it was written; unknown ones are before all history.
+    written_by: Arc<Horizons>,
 }
 
 impl Reader {
@@ -82,7 +85,44 @@ impl Reader {
             None => None,
         };
         let number = cache.next_table();
-        Ok(Self { path, file, meta, footer, top, filter, cache, number })
+        let written_by = Arc::default();
+        Ok(Self { path, file, meta, footer, top, filter, cache, number, written_by })
+    }
+
+    /// Notes that what an erasure at or below `horizons` hides is not in it.
+    #[must_use]
+    pub(crate) fn written_under(mut self, horizons: Arc<Horizons>) -> Self {
+        self.written_by = horizons;
+        self
+    }
+
+    /// What an erasure at or below these hides is not in it.
+    pub(crate) fn written_by(&self) -> &Horizons {
+        &self.written_by
+    }
+
+    /// About how many bytes of the file the keys of `ranges` take, which rise and do not overlap: whole index
+    /// blocks are counted, so rather too many.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`].
+    pub(crate) fn bytes_in(&self, ranges: &[KeyRange]) -> Result<u64> {
+        let damaged = |malformed| at(&self.path, self.footer.top_index)(malformed);
+        let mut rows = self.top.iter(Direction::Forward, None).map_err(damaged)?;
+        let (mut ranges, mut bytes, mut start) = (ranges, 0, HEADER_LEN as u64);
+        let mut first = self.meta.first_key.clone();
+        // A row names the last key of its block, and the block ends what it says about.
+        while let Some(row) = rows.next().map_err(damaged)? {
+            let end = self.handle(&row.version, self.footer.top_index)?.end();
+            let past = ranges.partition_point(|range| range.ends_before(&first));
+            ranges = &ranges[past..];
+            if ranges.first().is_some_and(|range| range.meets(&first, &row.key)) {
+                bytes += end.saturating_sub(start);
+            }
+            (start, first) = (end, row.key);
+        }
+        Ok(bytes)
     }
 
     /// What the manifest says of it.
@@ -138,8 +178,8 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// [`Error::Damaged`], or what the disk says.
-    pub(crate) fn verify(&self) -> Result<()> {
+    /// [`Error::Damaged`], with the offset of the block where that can be told, or what the disk says.
+    pub(crate) fn verify(self: &Arc<Self>) -> Result<()> {
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; VERIFY_BYTES];
         let mut offset = 0;
@@ -154,6 +194,8 @@ impl Reader {
         if *hasher.finalize().as_bytes() == self.meta.digest.0 {
             return Ok(());
         }
+        let mut blocks = self.source(KeyRange::all(), Direction::Forward, Caching::Pass);
+        while blocks.next()?.is_some() {}
         let expected = format!("bytes whose BLAKE3 digest is {}", self.meta.digest);
         Err(Error::Damaged { path: self.path.clone(), offset: 0, expected })
     }

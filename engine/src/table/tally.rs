@@ -2,11 +2,14 @@
 
 use super::Handle;
 use super::footer::Footer;
+use super::hidden::Gather;
 use crate::Versionstamp;
 use crate::entry::{Entry, Version, compare};
+use crate::horizon::Horizons;
 use crate::write_batch::KEY_LEN_MAX;
 use bytes::Bytes;
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 /// What the entries so far come to.
 #[derive(Debug)]
@@ -20,6 +23,7 @@ pub(super) struct Tally {
     first_key: Bytes,
     last: Option<(Bytes, Versionstamp)>,
     expiries: Vec<u64>,
+    hidden: Gather,
 }
 
 impl Tally {
@@ -35,7 +39,13 @@ impl Tally {
             first_key: Bytes::new(),
             last: None,
             expiries: Vec::new(),
+            hidden: Gather::default(),
         }
+    }
+
+    /// Counts hidden versions by the prefixes that have a horizon of their own; before the first entry.
+    pub(super) fn count_hidden_under(&mut self, horizons: Arc<Horizons>) {
+        self.hidden = Gather::under(horizons);
     }
 
     /// The key and stamp of the last entry.
@@ -46,6 +56,7 @@ impl Tally {
     /// Counts an entry; whether its key is a new one.
     pub(super) fn add(&mut self, entry: &Entry) -> bool {
         assert!((1..=KEY_LEN_MAX).contains(&entry.key.len()), "a key has 1 to 65,535 bytes");
+        let bytes = (entry.key.len() + entry.version.value_len()) as u64;
         let new_key = match &self.last {
             None => {
                 self.first_key = entry.key.clone();
@@ -54,12 +65,16 @@ impl Tally {
             Some((key, stamp)) => {
                 let order = compare((key, *stamp), (&entry.key, entry.stamp));
                 assert!(order == Ordering::Less, "entries come in rising order");
-                *key != entry.key
+                let new_key = *key != entry.key;
+                if !new_key {
+                    self.hidden.add(key, *stamp, bytes);
+                }
+                new_key
             }
         };
         self.entries += 1;
         self.keys += u64::from(new_key);
-        self.content_bytes += (entry.key.len() + entry.version.value_len()) as u64;
+        self.content_bytes += bytes;
         match entry.version {
             Version::Delete => self.deletes += 1,
             Version::Put { expire_at_ms, .. } => self.expiries.extend(expire_at_ms),
@@ -95,6 +110,7 @@ impl Tally {
             last_key,
             top_index,
             filter,
+            hidden: self.hidden.finish(),
         }
     }
 }

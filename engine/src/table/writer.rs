@@ -15,6 +15,7 @@ use crate::block::builder::Builder;
 use crate::block::frame::{Codec, Framer, Kind};
 use crate::entry::{Entry, Version};
 use crate::fs::Fs;
+use crate::horizon::Horizons;
 use crate::{Options, Result, Versionstamp, filter};
 use bytes::Bytes;
 use std::path::Path;
@@ -80,6 +81,13 @@ impl Writer {
             filter: filter::Builder::default(),
             tally: Tally::new(),
         })
+    }
+
+    /// Counts hidden versions by the prefixes that have a horizon of their own; before the first entry.
+    #[must_use]
+    pub(crate) fn counting_under(mut self, horizons: Arc<Horizons>) -> Self {
+        self.tally.count_hidden_under(horizons);
+        self
     }
 
     /// Adds an entry.

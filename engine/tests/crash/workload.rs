@@ -135,8 +135,9 @@ fn random_batch(random: &SimRandom) -> engine::Result<WriteBatch> {
     let mut batch = WriteBatch::new();
     for _ in 0..=random.below(3) {
         let key = [b'k', small_number(random.below(12))];
-        match random.below(6) {
+        match random.below(7) {
             0 => batch.delete(&key)?,
+            6 => batch.delete_prefix(&key[..usize::from(small_number(random.below(3)))])?,
             choice => {
                 let expire_at_ms = (choice == 1).then(|| 1_000_000 + random.below(20_000));
                 let value: Vec<u8> = (0..=random.below(200)).map(small_number).collect();

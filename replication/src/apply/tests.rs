@@ -57,6 +57,7 @@ impl History {
                         (key, Some((Bytes::copy_from_slice(value), expire_at_ms)))
                     }
                     Op::Delete { key } => (key, None),
+                    Op::DeletePrefix { .. } => unreachable!("apply resolves to puts and deletes alone"),
                 };
                 self.keys.entry(key.to_vec()).or_default().push((stamp, written));
             }

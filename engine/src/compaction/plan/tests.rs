@@ -1,11 +1,18 @@
 use super::*;
 use crate::block::frame::Codec;
 use crate::entry::{Entry, Version};
+use crate::erasure::Erasure;
+use crate::horizon::{Horizon, Horizons};
 use crate::table::Settings;
 use crate::testing::{SMALL, Tables, TestResult, entry, put, stamp};
 
 const RAW: Settings = Settings { codec: Codec::Raw, ..SMALL };
-const NEVER: Horizon = Horizon { stamp: crate::Versionstamp::ZERO, time_ms: 0 };
+
+/// With one horizon for all keys, and without erasures.
+fn below(at: u64, time_ms: u64) -> Bounds {
+    let horizons = Horizons::all(Horizon { stamp: stamp(at), time_ms });
+    Bounds { horizons: Arc::new(horizons), ..Bounds::default() }
+}
 
 fn options() -> Options {
     Options { level0_tables_max: 3, level1_bytes: 6_000, ..Options::default() }
@@ -34,7 +41,7 @@ fn digests(tables: &[&Arc<Reader>]) -> Vec<TableDigest> {
 #[test]
 fn levels_within_their_shares_are_left_alone() -> TestResult {
     let tables = Tables::new()?;
-    assert!(choose(&Levels::empty(), &options(), NEVER, Pace::default()).is_none());
+    assert!(choose(&Levels::empty(), &options(), &Bounds::default(), Pace::default())?.is_none());
     let levels = vec![
         (0, keys(&tables, 0, 9, 5)?),
         (0, keys(&tables, 0, 9, 6)?),
@@ -42,7 +49,10 @@ fn levels_within_their_shares_are_left_alone() -> TestResult {
         (2, keys(&tables, 0, 200, 3)?),
         (6, keys(&tables, 0, 900, 1)?),
     ];
-    assert!(choose(&Levels::empty().with(levels, &[]), &options(), NEVER, Pace::default()).is_none());
+    assert!(
+        choose(&Levels::empty().with(levels, &[]), &options(), &Bounds::default(), Pace::default())?
+            .is_none()
+    );
     Ok(())
 }
 
@@ -54,8 +64,8 @@ fn a_full_level_0_goes_as_a_whole_with_what_it_overlaps() -> TestResult {
     let (touching, after) = (keys(&tables, 124, 9, 1)?, keys(&tables, 200, 5, 1)?);
     let mut all: Vec<_> = top.iter().map(|table| (0, Arc::clone(table))).collect();
     all.extend([&before, &inside, &touching, &after].map(|table| (1, Arc::clone(table))));
-    let choice =
-        choose(&Levels::empty().with(all, &[]), &options(), NEVER, Pace::default()).ok_or("a choice")?;
+    let choice = choose(&Levels::empty().with(all, &[]), &options(), &Bounds::default(), Pace::default())?
+        .ok_or("a choice")?;
     assert_eq!((choice.from, choice.to), (0, 1));
     assert_eq!(removed(&choice), digests(&[&top[0], &top[1], &top[2], &inside, &touching]));
     Ok(())
@@ -76,8 +86,8 @@ fn a_full_level_gives_the_table_that_overlaps_least_below() -> TestResult {
         (2, Arc::clone(&below_little)),
         (2, below_none),
     ];
-    let choice =
-        choose(&Levels::empty().with(all, &[]), &options(), NEVER, Pace::default()).ok_or("a choice")?;
+    let choice = choose(&Levels::empty().with(all, &[]), &options(), &Bounds::default(), Pace::default())?
+        .ok_or("a choice")?;
     assert_eq!((choice.from, choice.to), (1, 2));
     assert_eq!(removed(&choice), digests(&[&little, &below_little]));
     Ok(())
@@ -93,9 +103,9 @@ fn the_level_that_is_furthest_over_its_share_goes_first() -> TestResult {
         Ok(choose(
             &Levels::empty().with(twice.clone(), &[]).with(added, &[]),
             &options(),
-            NEVER,
+            &Bounds::default(),
             Pace::default(),
-        )
+        )?
         .map(|it| it.from))
     };
     assert_eq!(with(3)?, Some(1));
@@ -108,7 +118,7 @@ fn the_deepest_level_is_never_too_full() -> TestResult {
     let tables = Tables::new()?;
     let options = Options { level1_bytes: 1, ..options() };
     let levels = Levels::empty().with(vec![(6, keys(&tables, 0, 100, 1)?)], &[]);
-    assert!(choose(&levels, &options, NEVER, Pace::default()).is_none());
+    assert!(choose(&levels, &options, &Bounds::default(), Pace::default())?.is_none());
     Ok(())
 }
 
@@ -123,13 +133,13 @@ fn a_table_of_much_garbage_is_rewritten_once_the_horizon_has_passed_it() -> Test
     for (index, entries) in cases.iter().enumerate() {
         let table = tables.table(entries)?;
         let levels = Levels::empty().with(vec![(1, Arc::clone(&table))], &[]);
-        let chosen = |at: u64, time_ms| {
-            choose(&levels, &options(), Horizon { stamp: stamp(at), time_ms }, Pace::default())
-        };
-        assert!(chosen(8, 99).is_none(), "case {index}: a version above the horizon");
-        let choice = chosen(9, 70).ok_or("a choice")?;
+        let chosen = |at: u64, time_ms| choose(&levels, &options(), &below(at, time_ms), Pace::default());
+        // What hides the rest of the first table may be above the horizon itself.
+        assert_eq!(chosen(8, 99)?.is_some(), index == 0, "case {index}: a version above the horizon");
+        assert!(chosen(2, 0)?.is_none(), "case {index}: nearly all above the horizon");
+        let choice = chosen(9, 70)?.ok_or("a choice")?;
         assert_eq!((choice.from, choice.to, removed(&choice)), (1, 1, digests(&[&table])));
-        assert_eq!(chosen(9, 69).is_some(), index != 2, "case {index}: half of its entries expired");
+        assert_eq!(chosen(9, 69)?.is_some(), index != 2, "case {index}: half of its entries expired");
     }
     Ok(())
 }
@@ -140,12 +150,12 @@ fn deletes_that_hide_something_below_are_no_garbage() -> TestResult {
     let deleted = tables.table(&[entry("a", 9, Version::Delete), entry("b", 9, put(""))])?;
     let (under, beside) =
         (tables.table(&[entry("b", 1, put(""))])?, tables.table(&[entry("c", 1, put(""))])?);
-    let chosen = |below: &Arc<Reader>| {
-        let levels = Levels::empty().with(vec![(1, Arc::clone(&deleted)), (4, Arc::clone(below))], &[]);
-        choose(&levels, &options(), Horizon { stamp: stamp(9), time_ms: 0 }, Pace::default()).is_some()
+    let chosen = |deeper: &Arc<Reader>| {
+        let levels = Levels::empty().with(vec![(1, Arc::clone(&deleted)), (4, Arc::clone(deeper))], &[]);
+        choose(&levels, &options(), &below(9, 0), Pace::default()).map(|choice| choice.is_some())
     };
-    assert!(!chosen(&under));
-    assert!(chosen(&beside));
+    assert!(!chosen(&under)?);
+    assert!(chosen(&beside)?);
     Ok(())
 }
 
@@ -175,4 +185,98 @@ fn only_tables_that_share_no_key_and_hold_no_garbage_are_moved() -> TestResult {
     let clean = [entry("x", 2, value(None)), entry("y", 1, value(None))];
     assert!(is_move(&[&written(&clean)?], 1));
     Ok(())
+}
+
+fn erasure(prefix: &'static str, at: u64) -> Erasure {
+    Erasure { prefix: prefix.into(), stamp: stamp(at) }
+}
+
+/// With one horizon for all keys.
+fn erased(at: u64, erasures: &[Erasure]) -> Bounds {
+    Bounds { erasures: Arc::new(erasures.iter().cloned().collect()), ..below(at, 0) }
+}
+
+#[test]
+fn tables_that_an_erasure_hides_whole_go_at_once_wherever_they_are() -> TestResult {
+    let tables = Tables::new()?;
+    let table = |keys: [&'static str; 2], at| tables.table(&keys.map(|key| entry(key, at, put(key))));
+    let (inside, deep) = (table(["ma", "mz"], 5)?, table(["m", "m1"], 1)?);
+    let (newer, across) = (table(["mb", "mc"], 7)?, table(["mz1", "n"], 5)?);
+    let all = [(0, &inside), (3, &deep), (0, &newer), (2, &across)];
+    let levels = Levels::empty().with(all.map(|(level, table)| (level, Arc::clone(table))).to_vec(), &[]);
+    let chosen =
+        |at| choose(&levels, &options(), &erased(at, &[erasure("m", 6), erasure("x", 9)]), Pace::default());
+    assert!(chosen(5)?.is_none(), "a reader below the erasure");
+    let choice = chosen(6)?.ok_or("a choice")?;
+    assert_eq!(removed(&choice), digests(&[&inside, &deep]));
+    Ok(())
+}
+
+#[test]
+fn a_table_that_is_erased_in_part_is_rewritten_once() -> TestResult {
+    let tables = Tables::new()?;
+    // A block for each key, and many index blocks.
+    let of = |keys: &[(&'static str, u16)]| -> Result<Arc<Reader>, crate::Error> {
+        let with = |key: &'static str, n: u16| {
+            entry([key.as_bytes(), &n.to_be_bytes()].concat(), 1, put(vec![7; 60]))
+        };
+        let all = keys.iter().flat_map(|(key, count)| (0..*count).map(|n| with(key, n)));
+        tables.open(tables.write(&all.collect::<Vec<_>>(), RAW)?)
+    };
+    let (much, little) =
+        (of(&[("a", 400), ("m", 400), ("z", 400)])?, of(&[("a", 900), ("m", 100), ("z", 900)])?);
+    for (table, due) in [(&much, true), (&little, false)] {
+        let levels = Levels::empty().with(vec![(6, Arc::clone(table))], &[]);
+        let chosen = |bounds: &Bounds| choose(&levels, &options(), bounds, Pace::default());
+        assert_eq!(chosen(&erased(6, &[erasure("m", 6)]))?.is_some(), due);
+        assert!(chosen(&erased(5, &[erasure("m", 6)]))?.is_none(), "a reader below the erasure");
+        assert!(chosen(&erased(6, &[erasure("m", 1), erasure("x", 3)]))?.is_none(), "it hides nothing here");
+    }
+    let bounds = erased(6, &[erasure("m", 6)]);
+    let dir = Tables::dir();
+    let again = Reader::open(&tables.fs, dir, much.meta().clone(), Arc::clone(&tables.cache))?;
+    let again = Arc::new(again.written_under(Arc::clone(&bounds.horizons)));
+    let levels = Levels::empty().with(vec![(6, again)], &[]);
+    assert!(
+        choose(&levels, &options(), &bounds, Pace::default())?.is_none(),
+        "it was written without what is hidden"
+    );
+    assert!(bounds.can_forget(&erasure("m", 6), &levels));
+    let levels = Levels::empty().with(vec![(0, Arc::clone(&much))], &[]);
+    let choice = choose(&levels, &options(), &bounds, Pace::default())?.ok_or("a choice")?;
+    assert_eq!((choice.from, choice.to), (0, 1), "level 0 goes as a whole");
+    assert!(!bounds.can_forget(&erasure("m", 6), &levels));
+    Ok(())
+}
+
+#[test]
+fn with_very_many_erasures_even_little_garbage_is_worth_a_rewrite() -> TestResult {
+    let tables = Tables::new()?;
+    let of = |key: &'static str, count: u16| {
+        (0..count).map(move |n| entry([key.as_bytes(), &n.to_be_bytes()].concat(), 1, put(vec![7; 60])))
+    };
+    let all: Vec<Entry> = of("a", 900).chain(of("m", 9)).chain(of("z", 900)).collect();
+    let levels = Levels::empty().with(vec![(6, tables.open(tables.write(&all, RAW)?)?)], &[]);
+    let erasures = |count: usize| -> Vec<Erasure> {
+        let elsewhere = |n: usize| Erasure { prefix: format!("n{n}").into(), stamp: stamp(5) };
+        (1..count).map(elsewhere).chain([erasure("m", 5)]).collect()
+    };
+    assert!(choose(&levels, &options(), &erased(6, &erasures(PASSED_MAX - 1)), Pace::default())?.is_none());
+    assert!(choose(&levels, &options(), &erased(6, &erasures(PASSED_MAX)), Pace::default())?.is_some());
+    assert!(
+        choose(&levels, &options(), &erased(4, &erasures(PASSED_MAX)), Pace::default())?.is_none(),
+        "no reader is past them"
+    );
+    Ok(())
+}
+
+#[test]
+fn an_erasure_that_a_later_one_covers_is_forgotten() {
+    let erasures = [erasure("mm", 3), erasure("m", 5), erasure("mm", 8)];
+    let forgotten = |at| {
+        let bounds = erased(at, &erasures);
+        erasures.each_ref().map(|erasure| bounds.can_forget(erasure, &Levels::empty()))
+    };
+    assert_eq!(forgotten(2), [false, false, false]);
+    assert_eq!(forgotten(8), [true, true, true]);
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::compaction::plan::{Pace, choose};
 use crate::entry::Version;
+use crate::horizon::{Horizon, Horizons};
 use crate::mvcc::{Visible, value};
 use crate::testing::{SMALL, Tables, TestResult, drain, entries, entry, put, stamp};
 use crate::{KeyValue, Versionstamp};
@@ -10,8 +11,9 @@ const STAMP_MAX: u64 = 12;
 /// More compactions in a row than any of these tests can need.
 const STEPS_MAX: usize = 100;
 
-fn horizon(at: u64) -> Horizon {
-    Horizon { stamp: stamp(at), time_ms: time_of(stamp(at)) }
+fn horizon(at: u64) -> Bounds {
+    let horizon = Horizon { stamp: stamp(at), time_ms: time_of(stamp(at)) };
+    Bounds { horizons: Arc::new(Horizons::all(horizon)), ..Bounds::default() }
 }
 
 /// The replicated clock at a stamp: it rises with the stamps.
@@ -30,18 +32,18 @@ fn options() -> Options {
 }
 
 /// Runs one compaction, when one is due.
-fn step(tables: &Tables, levels: &Arc<Levels>, horizon: Horizon) -> Result<Option<Arc<Levels>>> {
+fn step(tables: &Tables, levels: &Arc<Levels>, bounds: &Bounds) -> Result<Option<Arc<Levels>>> {
     let options = options();
-    let Some(choice) = choose(levels, &options, horizon, Pace::default()) else {
+    let Some(choice) = choose(levels, &options, bounds, Pace::default())? else {
         return Ok(None);
     };
-    apply(tables, levels, horizon, &choice, &options).map(Some)
+    apply(tables, levels, bounds, &choice, &options).map(Some)
 }
 
 /// Compacts until nothing is due.
-fn settled(tables: &Tables, mut levels: Arc<Levels>, horizon: Horizon) -> Result<Arc<Levels>> {
+fn settled(tables: &Tables, mut levels: Arc<Levels>, bounds: &Bounds) -> Result<Arc<Levels>> {
     let mut steps = 0;
-    while let Some(next) = step(tables, &levels, horizon)? {
+    while let Some(next) = step(tables, &levels, bounds)? {
         levels = next;
         steps += 1;
         assert!(steps < STEPS_MAX, "compaction comes to an end");
@@ -52,12 +54,12 @@ fn settled(tables: &Tables, mut levels: Arc<Levels>, horizon: Horizon) -> Result
 fn apply(
     tables: &Tables,
     levels: &Arc<Levels>,
-    horizon: Horizon,
+    bounds: &Bounds,
     choice: &Choice,
     options: &Options,
 ) -> Result<Arc<Levels>> {
     let mut added = Vec::new();
-    for meta in run(tables, choice, levels, horizon, options)? {
+    for meta in run(tables, choice, levels, bounds, options)? {
         added.push((choice.to, tables.open(meta)?));
     }
     Ok(Arc::new(levels.with(added, &choice.removed())))
@@ -68,13 +70,13 @@ fn run(
     tables: &Tables,
     choice: &Choice,
     levels: &Arc<Levels>,
-    horizon: Horizon,
+    bounds: &Bounds,
     options: &Options,
 ) -> Result<Vec<Meta>> {
     if choice.is_move(options) {
         return Ok(choice.inputs.iter().map(|table| table.meta().clone()).collect());
     }
-    let mut rewrite = Rewrite::new(target(tables, options), choice.clone(), Arc::clone(levels), horizon);
+    let mut rewrite = Rewrite::new(target(tables, options), choice.clone(), Arc::clone(levels), bounds);
     while rewrite.step(100)? {}
     rewrite.finish()
 }
@@ -99,8 +101,8 @@ fn stored(levels: &Arc<Levels>) -> Result<Vec<Entry>> {
 }
 
 /// What must be left of `all` when everything was rewritten down to one level.
-fn needed(all: &[Entry], horizon: Horizon) -> Vec<Entry> {
-    let mut retention = crate::compaction::retention::Retention::new(horizon);
+fn needed(all: &[Entry], bounds: &Bounds) -> Vec<Entry> {
+    let mut retention = crate::compaction::retention::Retention::new(bounds.clone());
     all.iter().filter_map(|entry| retention.keep(entry.clone(), |_| false)).collect()
 }
 
@@ -131,7 +133,7 @@ proptest! {
                 before.push(read(&levels, at, Direction::Forward).map_err(fail)?);
             }
             let mut steps = 0;
-            while let Some(next) = step(&tables, &levels, horizon(oldest)).map_err(fail)? {
+            while let Some(next) = step(&tables, &levels, &horizon(oldest)).map_err(fail)? {
                 levels = next;
                 steps += 1;
                 prop_assert!(steps < STEPS_MAX, "compaction comes to an end");
@@ -160,8 +162,8 @@ proptest! {
         let table = tables.table(&all).map_err(fail)?;
         let levels = Arc::new(Levels::empty().with(vec![(0, Arc::clone(&table))], &[]));
         let choice = Choice { inputs: vec![table], from: 0, to: 1 };
-        let after = apply(&tables, &levels, horizon(at), &choice, &options()).map_err(fail)?;
-        prop_assert_eq!(stored(&after).map_err(fail)?, needed(&all, horizon(at)));
+        let after = apply(&tables, &levels, &horizon(at), &choice, &options()).map_err(fail)?;
+        prop_assert_eq!(stored(&after).map_err(fail)?, needed(&all, &horizon(at)));
     }
 }
 
@@ -176,10 +178,10 @@ fn a_delete_outlives_what_it_hides_in_deeper_levels() -> TestResult {
         &[],
     ));
     let choice = Choice { inputs: levels.level(0).to_vec(), from: 0, to: 1 };
-    let after = apply(&tables, &levels, horizon(9), &choice, &options())?;
+    let after = apply(&tables, &levels, &horizon(9), &choice, &options())?;
     assert_eq!(stored(&after)?, [entry("a", 5, Version::Delete), entry("a", 1, put("old"))]);
     let choice = Choice { inputs: [after.level(1), after.level(3)].concat(), from: 1, to: 3 };
-    assert_eq!(stored(&apply(&tables, &after, horizon(9), &choice, &options())?)?, []);
+    assert_eq!(stored(&apply(&tables, &after, &horizon(9), &choice, &options())?)?, []);
     Ok(())
 }
 
@@ -192,7 +194,7 @@ fn overwritten_versions_give_their_space_back() -> TestResult {
     let mut levels = Arc::new(Levels::empty());
     for at in 1..=20 {
         levels = Arc::new(levels.with(vec![(0, tables.table(&round(at))?)], &[]));
-        levels = settled(&tables, levels, horizon(at))?;
+        levels = settled(&tables, levels, &horizon(at))?;
     }
     let kept = stored(&levels)?.len();
     assert!(kept <= 300, "{kept} entries for 100 keys after 20 rounds");
@@ -208,7 +210,7 @@ fn tables_written_in_the_order_of_their_keys_only_move() -> TestResult {
     let mut levels = Arc::new(Levels::empty());
     for number in 0..12 {
         levels = Arc::new(levels.with(vec![(0, tables.table(&part(number))?)], &[]));
-        levels = settled(&tables, levels, horizon(0))?;
+        levels = settled(&tables, levels, &horizon(0))?;
     }
     assert_eq!(tables.sim.files().len(), 12, "nothing was written but by flushes");
     assert!(levels.counts()[2] > 0, "tables went down two levels");
@@ -225,7 +227,7 @@ fn the_versions_of_a_key_stay_in_one_table() -> TestResult {
     let table = tables.table(&all)?;
     let levels = Arc::new(Levels::empty().with(vec![(0, Arc::clone(&table))], &[]));
     let choice = Choice { inputs: vec![table], from: 0, to: 1 };
-    let after = apply(&tables, &levels, horizon(0), &choice, &options())?;
+    let after = apply(&tables, &levels, &horizon(0), &choice, &options())?;
     assert!(after.level(1).len() > 2, "the output is split");
     assert_eq!(stored(&after)?, all);
     Ok(())
@@ -242,7 +244,7 @@ fn a_damaged_input_stops_it_and_leaves_no_temporary_file() -> TestResult {
     let levels = Levels::empty().with(vec![(0, Arc::clone(&table))], &[]);
     let choice = Choice { inputs: vec![table], from: 0, to: 1 };
     let options = options();
-    let failed = run(&tables, &choice, &Arc::new(levels), horizon(0), &options);
+    let failed = run(&tables, &choice, &Arc::new(levels), &horizon(0), &options);
     assert!(matches!(failed, Err(crate::Error::Damaged { .. })));
     assert!(tables.sim.files().iter().all(|(path, _)| path.extension().is_some_and(|ext| ext == "tbl")));
     Ok(())

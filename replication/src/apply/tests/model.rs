@@ -249,6 +249,7 @@ proptest! {
                 hash = hash.then(stamp, batch);
                 let keys: Vec<_> = batch.ops().map(|op| match op {
                     Op::Put { key, .. } | Op::Delete { key } => key,
+                    Op::DeletePrefix { .. } => unreachable!("apply resolves to puts and deletes alone"),
                 }).collect();
                 prop_assert!(keys.is_sorted_by(|a, b| a < b), "one operation for each key");
             }
