@@ -37,9 +37,9 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
 
 pub use checkpoint::Checkpoint;
 pub use open::Recovery;
@@ -65,6 +65,8 @@ pub(crate) struct Core {
     /// Held while the view is read, changed and stored.
     view_change: Mutex<()>,
     appender: Mutex<Appender>,
+    /// Views that were replaced, oldest first, and when.
+    replaced_views: Mutex<VecDeque<(Weak<View>, u64)>>,
     published: RwLock<Applied>,
     unpublished: Mutex<VecDeque<Applied>>,
     times: RwLock<Times>,
@@ -427,12 +429,20 @@ impl Core {
         error
     }
 
+    /// Remembers, without holding it, a view that snapshots may still hold.
+    fn note_replaced(&self, view: &Arc<View>) {
+        let mut replaced = self.replaced_views.lock();
+        replaced.retain(|(view, _)| view.strong_count() > 0);
+        replaced.push_back((Arc::downgrade(view), self.env.clock.now_ms()));
+    }
+
     /// Replaces the view by what `change` makes of it.
     fn change_view(&self, change: impl FnOnce(&mut View)) {
         let _changing = self.view_change.lock();
         let mut view = View::clone(&self.view.load());
         change(&mut view);
-        self.view.store(Arc::new(view));
+        let before = self.view.swap(Arc::new(view));
+        self.note_replaced(&before);
     }
 
     fn newest(&self) -> Snapshot {

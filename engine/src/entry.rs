@@ -21,6 +21,18 @@ pub enum Version {
     Delete,
 }
 
+/// What one version of a key says about whether the key is there, without the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// The key has a value.
+    Put {
+        /// Unix milliseconds from which on the key is absent; `None` is never.
+        expire_at_ms: Option<u64>,
+    },
+    /// The key is absent.
+    Delete,
+}
+
 /// One version of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -74,9 +86,14 @@ impl Direction {
 impl Version {
     /// Whether a reader at `now_ms` finds the key absent because of this version.
     pub(crate) fn is_absent_at(&self, now_ms: u64) -> bool {
+        self.presence().is_absent_at(now_ms)
+    }
+
+    /// It without the value.
+    pub(crate) fn presence(&self) -> Presence {
         match self {
-            Version::Put { expire_at_ms, .. } => expire_at_ms.is_some_and(|at| at <= now_ms),
-            Version::Delete => true,
+            Version::Put { expire_at_ms, .. } => Presence::Put { expire_at_ms: *expire_at_ms },
+            Version::Delete => Presence::Delete,
         }
     }
 
@@ -85,6 +102,24 @@ impl Version {
         match self {
             Version::Put { value, .. } => value.len(),
             Version::Delete => 0,
+        }
+    }
+}
+
+impl Presence {
+    /// Whether a reader at `now_ms` finds the key absent because of this version.
+    pub(crate) fn is_absent_at(self, now_ms: u64) -> bool {
+        match self {
+            Presence::Put { expire_at_ms } => expire_at_ms.is_some_and(|at| at <= now_ms),
+            Presence::Delete => true,
+        }
+    }
+
+    /// The version that says this, with its value; a delete has none.
+    pub(crate) fn with(self, value: Bytes) -> Version {
+        match self {
+            Presence::Put { expire_at_ms } => Version::Put { value, expire_at_ms },
+            Presence::Delete => Version::Delete,
         }
     }
 }

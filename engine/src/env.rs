@@ -7,12 +7,18 @@ pub mod sim;
 
 use crate::fs::Fs;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
-/// Wall-clock time.
+/// Time.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Milliseconds since the Unix epoch. May step backwards; callers keep the maximum.
     fn now_ms(&self) -> u64;
+
+    /// Nanoseconds since some moment; never falls. Only for saying how long something took.
+    fn elapsed_ns(&self) -> u64 {
+        self.now_ms().saturating_mul(1_000_000)
+    }
 }
 
 /// Unpredictable bytes.
@@ -43,7 +49,7 @@ impl Env {
     }
 }
 
-/// The system's wall clock.
+/// The system's clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemClock;
 
@@ -52,6 +58,12 @@ impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {
         let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         since_epoch.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    fn elapsed_ns(&self) -> u64 {
+        static START: OnceLock<Instant> = OnceLock::new();
+        u64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 

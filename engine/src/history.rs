@@ -77,35 +77,35 @@ impl Rules {
     }
 
     /// Where the horizons should stand, none of them below `current`.
+    ///
+    /// A prefix whose rule is gone follows the one that counts now from its own horizon on, not from that one's.
     pub(crate) fn due(&self, current: &Horizons, now: &Now<'_>) -> Horizons {
-        let mut hidden = self.hidden(current, now.levels);
-        let mut points = |prefix: &[u8]| hidden.remove(prefix).unwrap_or_default();
-        let mut due = Horizons::all(risen(current.of_rest(), self.default, points(&[]), now));
-        let mut prefixes: Vec<Bytes> = self.by_prefix.keys().cloned().collect();
-        prefixes.extend(current.prefixes().iter().map(|(prefix, _)| prefix.clone()));
-        prefixes.sort_unstable();
-        prefixes.dedup();
-        // A prefix stands before the longer ones that begin with it.
-        for prefix in prefixes {
-            let start = current.of(&prefix);
-            let horizon = match self.by_prefix.get(&prefix) {
-                Some(history) => risen(start, *history, points(&prefix), now),
-                None if self.told => start.max(due.above(&prefix)),
-                None => start,
-            };
-            due.set(prefix, horizon);
+        let hidden = self.hidden(current, now.levels);
+        let wanted = |rule: &[u8]| {
+            let history = self.by_prefix.get(rule).unwrap_or(&self.default);
+            wanted(*history, hidden.get(rule).map_or(&[], Vec::as_slice), now)
+        };
+        let mut due = Horizons::all(current.of_rest().max(wanted(&[])));
+        for prefix in self.by_prefix.keys() {
+            due.set(prefix.clone(), current.of(prefix).max(wanted(prefix)));
+        }
+        for (prefix, start) in
+            current.prefixes().iter().filter(|(prefix, _)| !self.by_prefix.contains_key(prefix))
+        {
+            let follows = if self.told { wanted(self.governing(prefix)) } else { Horizon::START };
+            due.set(prefix.clone(), follows.max(*start));
         }
         self.tidy(&mut due);
         due
     }
 
-    /// Removes horizons of prefixes without a rule that are no higher than the one above them.
+    /// Removes horizons of prefixes without a rule that are where the one above them is.
     pub(crate) fn tidy(&self, horizons: &mut Horizons) {
         if !self.told {
             return;
         }
         let own = horizons.prefixes().iter().filter(|(prefix, _)| !self.by_prefix.contains_key(prefix));
-        let caught_up = own.filter(|(prefix, horizon)| horizons.above(prefix) >= *horizon);
+        let caught_up = own.filter(|(prefix, horizon)| horizons.above(prefix) == *horizon);
         let caught_up: Vec<Bytes> = caught_up.map(|(prefix, _)| prefix.clone()).collect();
         for prefix in caught_up {
             horizons.remove(&prefix);
@@ -125,24 +125,28 @@ impl Rules {
     }
 }
 
-/// A horizon as high as its rule wants it, where these points are hidden above it.
-fn risen(current: Horizon, history: History, mut points: Vec<Point>, now: &Now<'_>) -> Horizon {
+/// Where a rule wants the horizon when these points are hidden above it.
+fn wanted(history: History, hidden: &[Point], now: &Now<'_>) -> Horizon {
     let oldest_kept_ms = now.time_ms.saturating_sub(history.ms);
     let by_time = now.times.last_at(oldest_kept_ms, now.published.version);
     let by_time = by_time.map(|version| Versionstamp::new(version.min(now.published.version), 0));
-    let mut stamp = by_time.map_or(current.stamp, |stamp| stamp.max(current.stamp));
-    points.sort_unstable_by_key(|point| std::cmp::Reverse(point.stamp));
-    let mut kept_bytes = 0u64;
-    for point in points {
-        kept_bytes = kept_bytes.saturating_add(point.bytes);
-        if kept_bytes > history.bytes_max {
-            stamp = stamp.max(point.stamp.min(Versionstamp::last_of(now.published.version)));
-            break;
-        }
+    let by_bytes = first_too_many(hidden, history.bytes_max);
+    let by_bytes = by_bytes.map(|stamp| stamp.min(Versionstamp::last_of(now.published.version)));
+    let stamp = by_time.max(by_bytes).unwrap_or(Versionstamp::ZERO);
+    Horizon { stamp, time_ms: now.times.at(stamp.version()).unwrap_or(0) }
+}
+
+/// The newest point that, with all newer ones, is more than `bytes_max`.
+fn first_too_many(hidden: &[Point], bytes_max: u64) -> Option<Versionstamp> {
+    if hidden.iter().map(|point| point.bytes).sum::<u64>() <= bytes_max {
+        return None;
     }
-    if stamp <= current.stamp {
-        return current;
-    }
-    let time_ms = now.times.at(stamp.version()).unwrap_or(current.time_ms);
-    Horizon { stamp, time_ms: time_ms.max(current.time_ms) }
+    let mut newest_first = hidden.to_vec();
+    newest_first.sort_unstable_by_key(|point| std::cmp::Reverse(point.stamp));
+    let mut bytes = 0u64;
+    let too_many = newest_first.into_iter().find(|point| {
+        bytes = bytes.saturating_add(point.bytes);
+        bytes > bytes_max
+    });
+    too_many.map(|point| point.stamp)
 }

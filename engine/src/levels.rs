@@ -127,14 +127,6 @@ impl Levels {
         &tables[start..end]
     }
 
-    /// Whether a table of this level or a deeper one may hold `key`, by the range of its keys; `false` is certain.
-    pub(crate) fn may_hold(&self, from: u8, key: &[u8]) -> bool {
-        let covers =
-            |table: &Arc<Reader>| (&table.meta().first_key[..]..=&table.meta().last_key[..]).contains(&key);
-        (from == 0 && self.level(0).iter().any(covers))
-            || (from.max(1)..=LEVEL_MAX).any(|level| !self.overlapping(level, key, key).is_empty())
-    }
-
     /// The tables whose keys stand around or inside a range, with their levels.
     pub(crate) fn meeting_range<'a>(
         &'a self,
@@ -156,6 +148,14 @@ impl Levels {
         let start = tables.partition_point(|table| table.meta().last_key < range.start());
         let count = tables[start..].partition_point(|table| !range.ends_before(&table.meta().first_key));
         start..start + count
+    }
+
+    /// Whether a table of this level or a deeper one may hold `key`, by the range of its keys; `false` is certain.
+    pub(crate) fn may_hold(&self, from: u8, key: &[u8]) -> bool {
+        let covers =
+            |table: &Arc<Reader>| (&table.meta().first_key[..]..=&table.meta().last_key[..]).contains(&key);
+        (from == 0 && self.level(0).iter().any(covers))
+            || (from.max(1)..=LEVEL_MAX).any(|level| !self.overlapping(level, key, key).is_empty())
     }
 
     /// The newest version of `key` that is not newer than `at`, and its stamp.

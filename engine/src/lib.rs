@@ -29,29 +29,32 @@
 //! # }
 //! ```
 //!
-//! # Durability
+//! # What it promises
 //!
-//! [`Engine::commit`] returns after an fdatasync of the log; threads that commit at the same time share
-//! one. [`Engine::append`], [`Engine::sync`] and [`Engine::publish`] are its parts, for a caller that has its
-//! own stamps and its own log. After a failed write or sync the engine takes no more writes: what is
-//! durable is unknown until it is opened again.
+//! - A commit is durable when it returns, whole or not at all, and no later commit is there without it.
+//! - A [`Snapshot`] sees exactly the commits up to its stamp, for as long as it lives; readers and writers never wait for
+//!   each other.
+//! - Any stamp from the [horizon](Engine::horizon) on can be read.
+//! - A checkpoint is a directory of its own, consistent at its stamp, that shares what it can with the original.
+//! - What is read is checked. Damage is an error that names file and offset; it is never repaired in passing, and
+//!   never a wrong answer.
+//! - After a failed write or sync the engine takes no more writes, for nobody knows what is durable until it is
+//!   opened again.
 //!
-//! # Reading the past
+//! # The manual
 //!
-//! [`Engine::snapshot_at`] reads at any stamp that is not below [`Engine::horizon`]. A [`Snapshot`] sees exactly the
-//! commits up to its stamp, for as long as it lives. What has expired is judged at the snapshot's
-//! time.
+//! | chapter | |
+//! |---|---|
+//! | [Durability](manual::durability) | what is durable, and when; commits without a sync; stamps of your own |
+//! | [Reading](manual::reading) | snapshots, stamps, ranges both ways, expiry |
+//! | [History](manual::history) | how far back one can read, what it costs, other rules for some keys |
+//! | [Deleting](manual::deleting) | a key, and everything below a prefix |
+//! | [Copies](manual::copies) | checkpoints, child lineages, the stream of every commit |
+//! | [Errors](manual::errors) | what each error means, and what to do |
+//! | [Tuning](manual::tuning) | threads, options, statistics |
 //!
-//! # Copies
-//!
-//! [`Engine::checkpoint`] makes a copy that shares its tables with the original by hard links and opens as an
-//! engine of its own. [`Engine::sealed_segments`] and [`wal::Reader`] give every commit in order, for an
-//! archive that wants them all.
-//!
-//! # Errors
-//!
-//! [`Error`] is sorted by what the caller does next; each variant says it. Damage is reported with file
-//! and offset, and never repaired in passing.
+//! `examples/ledger.rs` is a program that embeds it: a bank whose transfers lose no coin, whose past can be looked at, with a
+//! copy and a restart.
 //!
 //! # From the bottom up
 //!
@@ -61,6 +64,7 @@
 
 pub mod codec;
 pub mod content_hash;
+pub(crate) mod counters;
 pub mod env;
 pub mod error;
 pub mod fs;
@@ -90,6 +94,7 @@ pub(crate) mod memtable;
 pub(crate) mod merge;
 pub(crate) mod mvcc;
 pub(crate) mod source;
+pub(crate) mod sync;
 pub(crate) mod table;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -99,6 +104,7 @@ pub(crate) mod view;
 pub mod background;
 mod commit;
 mod engine;
+pub mod manual;
 
 #[doc(hidden)]
 pub mod fuzzing;
@@ -106,6 +112,7 @@ pub mod fuzzing;
 pub use applied::Applied;
 pub use budget::{Budget, BudgetOptions};
 pub use content_hash::ContentHash;
+pub use counters::Durations;
 pub use engine::{Checkpoint, Engine, MemoryUse, Progress, Recovery, Statistics};
 pub use entry::{Direction, KeyValue, Value};
 pub use env::{Clock, Env, Random};

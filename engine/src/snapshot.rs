@@ -67,6 +67,7 @@ impl Snapshot {
     /// [`Error::BelowHorizon`] when the horizon of this key is above the snapshot; when the disk fails or a table
     /// is damaged.
     pub fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        self.view.reads.get();
         self.refuse_below(|horizons| horizons.of(key))?;
         let Some((stamp, version)) = self.view.get(key, self.at)? else {
             return Ok(None);
@@ -81,9 +82,10 @@ impl Snapshot {
     ///
     /// As [`get`](Self::get).
     pub fn newest_stamp(&self, key: &[u8]) -> Result<Option<Versionstamp>> {
+        self.view.reads.get();
         self.refuse_below(|horizons| horizons.of(key))?;
-        let found = self.view.get(key, self.at)?;
-        Ok(found.filter(|(_, version)| !version.is_absent_at(self.time_ms)).map(|(stamp, _)| stamp))
+        let found = self.view.newest(key, self.at)?;
+        Ok(found.filter(|(_, presence)| !presence.is_absent_at(self.time_ms)).map(|(stamp, _)| stamp))
     }
 
     /// The entries with `start <= key < end`, in the direction asked; none when `start` is `end`.
@@ -115,6 +117,7 @@ impl Snapshot {
     }
 
     fn scan(&self, range: &KeyRange, direction: Direction) -> Range {
+        self.view.reads.range();
         let view = Arc::clone(&self.view);
         let visible = Visible::new(self.view.source(range, direction), direction, self.at, self.time_ms)
             .with_erasures(Arc::clone(&view.erasures))

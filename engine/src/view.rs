@@ -4,7 +4,8 @@
 //! - A view never loses an entry that an older one had, except versions below its horizons.
 
 use crate::Applied;
-use crate::entry::{Direction, Version};
+use crate::counters::Reads;
+use crate::entry::{Direction, Presence, Version};
 use crate::erasure::Erasures;
 use crate::horizon::{Horizon, Horizons};
 use crate::levels::Levels;
@@ -32,6 +33,8 @@ pub(crate) struct View {
     /// Oldest first.
     pub(crate) sealed: Vec<Arc<SealedMemtable>>,
     pub(crate) levels: Arc<Levels>,
+    /// What readers of all views of the engine count.
+    pub(crate) reads: Arc<Reads>,
     /// What tables may lack lies below them.
     pub(crate) horizons: Arc<Horizons>,
     /// The highest of them: most readers are above it and need no other.
@@ -53,14 +56,24 @@ impl View {
     }
 
     fn stored(&self, key: &[u8], at: Versionstamp) -> Result<Option<(Versionstamp, Version)>> {
-        if let Some(found) = self.active.get(key, at) {
-            return Ok(Some(found));
-        }
-        let newest_first = self.sealed.iter().rev();
-        match newest_first.filter_map(|sealed| sealed.memtable.get(key, at)).next() {
+        match self.memtables().find_map(|memtable| memtable.get(key, at)) {
             Some(found) => Ok(Some(found)),
             None => self.levels.get(key, at),
         }
+    }
+
+    /// As [`get`](Self::get), without the value.
+    pub(crate) fn newest(&self, key: &[u8], at: Versionstamp) -> Result<Option<(Versionstamp, Presence)>> {
+        let found = match self.memtables().find_map(|memtable| memtable.newest(key, at)) {
+            Some(found) => Some(found),
+            None => self.levels.get(key, at)?.map(|(stamp, version)| (stamp, version.presence())),
+        };
+        Ok(found.filter(|(stamp, _)| !self.erasures.hide(key, *stamp, at)))
+    }
+
+    /// Newest first.
+    fn memtables(&self) -> impl Iterator<Item = &Arc<Memtable>> {
+        [&self.active].into_iter().chain(self.sealed.iter().rev().map(|sealed| &sealed.memtable))
     }
 
     /// Every version of every key in `range`, hidden by an erasure or not.

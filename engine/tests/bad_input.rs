@@ -6,7 +6,9 @@ use engine::env::sim;
 use engine::fs::sim::Sim;
 use engine::record::{BATCH_LEN_MAX, MARK_NAME_LEN_MAX, MARK_VALUE_LEN_MAX, RECORD_LEN_MAX};
 use engine::write_batch::{KEY_LEN_MAX, VALUE_LEN_MAX};
-use engine::{ContentHash, Direction, Engine, Env, Mark, Op, Options, Record, Versionstamp, WriteBatch};
+use engine::{
+    ContentHash, Direction, Engine, Env, Error, History, Mark, Op, Options, Record, Versionstamp, WriteBatch,
+};
 use std::path::Path;
 
 const DIR: &str = "/data";
@@ -57,6 +59,7 @@ fn operations_over_the_limits_leave_a_batch_as_it_was() -> TestResult {
         (batch.put(&long_key, b"v", None), "a key of 65536 bytes is outside 1..=65535"),
         (batch.delete(b""), "a key of 0 bytes is outside 1..=65535"),
         (batch.delete(&long_key), "a key of 65536 bytes is outside 1..=65535"),
+        (batch.delete_prefix(&long_key), "a prefix of 65536 bytes is over 65535"),
         (batch.put(b"k", &long_value, None), "a value of 67108865 bytes is over 67108864"),
     ];
     for (result, expected) in cases {
@@ -198,6 +201,21 @@ fn a_stamp_below_the_horizon_is_refused_with_the_horizon() -> TestResult {
         said(engine.snapshot_at(first)),
         format!("versionstamp {first} is below the horizon {horizon}: its history is no longer kept")
     );
+    Ok(())
+}
+
+#[test]
+fn rules_of_history_that_cannot_be_kept_leave_the_old_ones() -> TestResult {
+    let (engine, ..) = engine()?;
+    let rule = |prefix: &[u8]| (prefix.to_vec(), History { ms: 0, bytes_max: 0 });
+    let many = (0..=1_024u32).map(|n| rule(&n.to_be_bytes())).collect();
+    for rules in [vec![rule(b"")], vec![rule(b"a"), rule(b"a")], vec![rule(&vec![1; KEY_LEN_MAX + 1])], many]
+    {
+        let error = engine.set_histories(rules).err().ok_or("refused")?;
+        assert!(matches!(error, Error::Option { name: "histories", .. }), "{error}");
+        assert_eq!(engine.stopped(), None);
+    }
+    engine.set_histories(vec![rule(b"a"), rule(b"ab")])?;
     Ok(())
 }
 

@@ -15,6 +15,10 @@ const ENTRY_BYTES: u64 = 8 + VALUE_LEN as u64 + 16;
 /// A manifest is replaced once it has grown by 4 MiB; what it says of so few tables is short.
 const MANIFEST_BYTES_MAX: u64 = (4 << 20) + (256 << 10);
 const HOUR_S: u64 = 3_600;
+/// Commits a second of the hot counter.
+const COUNTS_PER_S: u64 = 5;
+/// Key and value of the hot counter, in bytes.
+const COUNTER_BYTES: u64 = 7 + 16;
 
 /// What a run is like.
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +138,59 @@ fn check(churn: Churn) -> TestResult {
 /// Hours of clock; `./soak` asks for 24.
 fn hours() -> u64 {
     std::env::var("CAIRN_CHURN_HOURS").ok().and_then(|hours| hours.parse().ok()).unwrap_or(2)
+}
+
+/// One key that is written all the time, with an hour of history that its bound cuts short.
+#[test]
+fn a_hot_counter_stays_within_its_bytes_of_history() -> TestResult {
+    const BYTES_MAX: u64 = 128 << 10;
+    let churn = Churn { name: "of a hot counter", hours: hours(), history_ms: HOUR_S * 1_000 };
+    let (env, disk, clock) = sim::env(3);
+    let options = Options { history_bytes_max: BYTES_MAX, ..options(churn) };
+    let (engine, _) = Engine::open(env, Path::new("/data"), options.clone())?;
+    let (mut disk_peak, mut tables_peak, mut last) = (0, 0, Vec::new());
+    for n in 0..churn.hours * HOUR_S * COUNTS_PER_S {
+        let mut batch = WriteBatch::new();
+        batch.put(b"counter", &[n.to_le_bytes(), [7; 8]].concat(), None)?;
+        let stamp = engine.commit(batch)?;
+        last.push((stamp, n));
+        clock.advance(1_000 / COUNTS_PER_S);
+        while engine.maintain()? == Progress::Worked {}
+        while engine.compact()? == Progress::Worked {}
+        if n % 64 == 0 {
+            disk_peak = disk_peak.max(disk.files().iter().map(|(_, len)| len).sum());
+            tables_peak = tables_peak.max(engine.statistics().table_bytes);
+            last.retain(|(stamp, _)| *stamp >= engine.horizon_of(b"counter"));
+        }
+    }
+    last.retain(|(stamp, _)| *stamp >= engine.horizon_of(b"counter"));
+    for (stamp, n) in last.iter().step_by(97).chain(last.last()) {
+        let value = engine.snapshot_at(*stamp)?.get(b"counter")?.ok_or("a counter that was never deleted")?;
+        assert_eq!(value.bytes[..8], n.to_le_bytes(), "at {stamp}");
+    }
+    let whole_hour = HOUR_S * COUNTS_PER_S * COUNTER_BYTES;
+    println!(
+        "churn {}: {} h of clock, an hour of it {} KiB, its bound {} KiB; peak disk {} KiB, tables {} KiB; the horizon is {} s back, \
+         {} stamps can be read",
+        churn.name,
+        churn.hours,
+        whole_hour >> 10,
+        BYTES_MAX >> 10,
+        disk_peak >> 10,
+        tables_peak >> 10,
+        engine.statistics().history_age_ms.unwrap_or(0) / 1_000,
+        last.len(),
+    );
+    let on_top = options.memtable_bytes_max as u64 * (options.level0_tables_max as u64 + 1);
+    assert!(tables_peak <= 2 * BYTES_MAX + on_top, "{tables_peak} bytes of tables");
+    assert!(disk_peak <= 2 * tables_peak + on_top + 2 * options.segment_bytes_max + MANIFEST_BYTES_MAX);
+    assert!(
+        last.len() as u64 * COUNTER_BYTES > BYTES_MAX / 4,
+        "much of the bound is used: {} stamps",
+        last.len()
+    );
+    assert!((last.len() as u64) < HOUR_S * COUNTS_PER_S, "the bound cut the hour short");
+    Ok(())
 }
 
 #[test]

@@ -282,3 +282,30 @@ fn marks_survive_flushes_and_reopening_and_change_no_data() -> TestResult {
     assert!(engine.sealed_segments().iter().all(|segment| segment.commits == 0));
     Ok(())
 }
+
+#[test]
+fn statistics_say_what_was_written_and_who_holds_on_to_what() -> TestResult {
+    let (env, _disk, clock) = sim::env(1);
+    let (engine, _) = Engine::open(env, Path::new(DIR), small())?;
+    let mut asked = 0;
+    for n in 0..5u32 {
+        let mut batch = WriteBatch::new();
+        batch.put(&n.to_be_bytes(), b"value", None)?;
+        asked += batch.as_bytes().len() as u64;
+        engine.commit(batch)?;
+    }
+    let before = engine.statistics();
+    assert_eq!((before.commit_bytes, before.groups), (asked, [5, 0, 0, 0, 0, 0, 0, 0]));
+    assert_eq!((before.sync_times.count, before.memtables, before.held_views), (5, 1, 0));
+    assert!(before.write_amplification() > 1.0, "{before}");
+    let snapshot = engine.snapshot();
+    engine.flush()?;
+    clock.advance(5_000);
+    let held = engine.statistics();
+    assert!(held.held_views > 0 && held.oldest_view_ms == 5_000, "{held}");
+    assert!(held.write_amplification() > before.write_amplification(), "{held}");
+    drop(snapshot);
+    let after = engine.statistics();
+    assert_eq!((after.held_views, after.oldest_view_ms), (0, 0));
+    Ok(())
+}

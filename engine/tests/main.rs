@@ -3,12 +3,15 @@
 mod bad_input;
 mod churn;
 mod crash;
+mod erasure;
+mod examples;
 mod flips;
 mod history;
 mod model;
 mod open;
 mod readers;
 mod release;
+mod retention;
 mod support;
 
 /// Tests fail with whatever went wrong.

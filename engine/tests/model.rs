@@ -1,10 +1,11 @@
 //! The engine against a map of (key, stamp), through flushes, compactions and reopenings, read at
 //! every stamp and in both directions.
 
-use crate::support::{Model, Row, check, rows, small};
+use crate::support::{Model, Row, check, check_key, rows, small};
 use engine::env::sim;
-use engine::{Direction, Engine, Options, Snapshot, WriteBatch};
+use engine::{Direction, Engine, Error, History, Options, Snapshot, Versionstamp, WriteBatch};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ enum Step {
         closed: bool,
     },
     Advance(u64),
+    /// Windows in milliseconds, by prefix.
+    Histories(BTreeMap<Vec<u8>, u64>),
     Check,
     /// A reader comes, at one of the stamps that can be read, and stays.
     Hold(prop::sample::Index),
@@ -74,6 +77,53 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// The same, with rules for prefixes that change.
+fn step_with_histories() -> impl Strategy<Value = Step> {
+    let window = prop_oneof![Just(0), 500..2_000u64, 3_000..9_000u64];
+    let rules = prop::collection::btree_map(key(), window, 0..4);
+    prop_oneof![14 => step(), 1 => rules.prop_map(Step::Histories)]
+}
+
+/// What history each key was promised, and what it had.
+#[derive(Debug)]
+struct Promised {
+    default_ms: u64,
+    /// All rules that there ever were.
+    told: Vec<BTreeMap<Vec<u8>, u64>>,
+    /// The horizon of a key when last looked at.
+    reached: BTreeMap<Vec<u8>, Versionstamp>,
+}
+
+impl Promised {
+    /// The shortest window that ever ruled a key.
+    fn shortest_ms(&self, key: &[u8]) -> u64 {
+        let ruled = self.told.iter().map(|rules| {
+            let over = rules.iter().filter(|(prefix, _)| key.starts_with(prefix));
+            over.max_by_key(|(prefix, _)| prefix.len()).map_or(self.default_ms, |(_, ms)| *ms)
+        });
+        ruled.fold(self.default_ms, u64::min)
+    }
+
+    /// The horizon of a key neither falls nor enters the window.
+    fn check(&mut self, engine: &Engine, model: &Model) -> Result<(), Box<dyn std::error::Error>> {
+        let now_ms = engine.env().clock.now_ms();
+        for key in model.keys() {
+            let window_ms = self.shortest_ms(&key);
+            let horizon = engine.horizon_of(&key);
+            let reached = self.reached.entry(key.clone()).or_insert(Versionstamp::ZERO);
+            if horizon < *reached {
+                return Err(format!("the horizon of {key:?} fell from {reached} to {horizon}").into());
+            }
+            *reached = horizon;
+            let young = model.commits.iter().find(|(_, time_ms)| time_ms + window_ms > now_ms);
+            if young.is_some_and(|(stamp, _)| *stamp < horizon) {
+                return Err(format!("the horizon {horizon} of {key:?} is inside its window").into());
+            }
+        }
+        Ok(())
+    }
+}
+
 fn batch_of(writes: &[Write], now_ms: u64) -> engine::Result<WriteBatch> {
     let mut batch = WriteBatch::new();
     for write in writes {
@@ -91,20 +141,36 @@ fn batch_of(writes: &[Write], now_ms: u64) -> engine::Result<WriteBatch> {
 fn check_everywhere(
     engine: &Engine,
     model: &Model,
-    history_ms: u64,
+    promised: &mut Promised,
 ) -> Result<(), Box<dyn std::error::Error>> {
     check(&engine.snapshot(), model)?;
-    let now_ms = engine.env().clock.now_ms();
-    let young = model.commits.iter().find(|(_, time_ms)| time_ms + history_ms > now_ms);
-    if young.is_some_and(|(stamp, _)| *stamp < engine.horizon()) {
-        return Err(format!("the horizon {} is inside the window", engine.horizon()).into());
-    }
-    for (stamp, time_ms) in model.commits.iter().filter(|(stamp, _)| *stamp >= engine.horizon()) {
-        let snapshot = engine.snapshot_at(*stamp)?;
-        if snapshot.time_ms() != *time_ms {
+    promised.check(engine, model)?;
+    let keys = model.keys();
+    let horizons: Vec<_> = keys.iter().map(|key| engine.horizon_of(key)).collect();
+    for (stamp, time_ms) in &model.commits {
+        let snapshot = match engine.snapshot_at(*stamp) {
+            Ok(snapshot) => snapshot,
+            Err(Error::BelowHorizon { .. }) if horizons.iter().all(|horizon| stamp < horizon) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let whole = *stamp >= engine.horizon() && horizons.iter().all(|horizon| stamp >= horizon);
+        if whole && snapshot.time_ms() != *time_ms {
             return Err(format!("{stamp} was at {time_ms}, read at {}", snapshot.time_ms()).into());
         }
-        check(&snapshot, model)?;
+        let last_commit = engine.published().stamp == *stamp;
+        if whole && reads_all(&snapshot) {
+            check(&snapshot, model)?;
+            continue;
+        }
+        for (key, horizon) in keys.iter().zip(&horizons) {
+            match check_key(&snapshot, model, key) {
+                Ok(()) if stamp >= horizon || last_commit => {}
+                Err(error) if stamp < horizon && error.to_string().contains("below the horizon") => {}
+                found => {
+                    return Err(format!("{stamp}, {key:?} with its horizon at {horizon}: {found:?}").into());
+                }
+            }
+        }
     }
     Ok(())
 }
@@ -139,9 +205,14 @@ fn check_ranges(engine: &Engine, model: &Model) -> Result<(), Box<dyn std::error
 }
 
 fn hold(engine: &Engine, model: &Model, which: &prop::sample::Index) -> engine::Result<Option<Snapshot>> {
-    let stamps: Vec<_> = model.commits.iter().map(|(stamp, _)| *stamp).collect();
-    let readable: Vec<_> = stamps.into_iter().filter(|stamp| *stamp >= engine.horizon()).collect();
-    if readable.is_empty() { Ok(None) } else { engine.snapshot_at(*which.get(&readable)).map(Some) }
+    let snapshots = model.commits.iter().filter_map(|(stamp, _)| engine.snapshot_at(*stamp).ok());
+    let mut readable: Vec<_> = snapshots.filter(reads_all).collect();
+    Ok((!readable.is_empty()).then(|| readable.swap_remove(which.index(readable.len()))))
+}
+
+/// Whether no key's horizon is above a snapshot.
+fn reads_all(snapshot: &Snapshot) -> bool {
+    !matches!(snapshot.all(Direction::Forward).next(), Some(Err(Error::BelowHorizon { .. })))
 }
 
 fn run(steps: &[Step], options: Options) -> Result<(), Box<dyn std::error::Error>> {
@@ -149,6 +220,8 @@ fn run(steps: &[Step], options: Options) -> Result<(), Box<dyn std::error::Error
     let open = || Engine::open(env.clone(), Path::new("/data"), options.clone()).map(|(engine, _)| engine);
     let mut engine = open()?;
     let mut model = Model::default();
+    let mut promised =
+        Promised { default_ms: options.history_ms, told: Vec::new(), reached: BTreeMap::new() };
     let mut held = Vec::new();
     for step in steps {
         match step {
@@ -168,12 +241,19 @@ fn run(steps: &[Step], options: Options) -> Result<(), Box<dyn std::error::Error
                 engine = open()?;
             }
             Step::Advance(by_ms) => clock.advance(*by_ms),
-            Step::Check => check_everywhere(&engine, &model, options.history_ms)?,
+            Step::Histories(windows) => {
+                promised.told.push(windows.clone());
+                let rule = |(prefix, ms): (&Vec<u8>, &u64)| {
+                    (prefix.clone(), History { ms: *ms, bytes_max: u64::MAX })
+                };
+                engine.set_histories(windows.iter().map(rule).collect())?;
+            }
+            Step::Check => check_everywhere(&engine, &model, &mut promised)?,
             Step::Hold(which) => held.extend(hold(&engine, &model, which)?),
         }
         engine.maintain()?;
     }
-    check_everywhere(&engine, &model, options.history_ms)?;
+    check_everywhere(&engine, &model, &mut promised)?;
     held.iter().try_for_each(|snapshot| check(snapshot, &model))?;
     check_ranges(&engine, &model)?;
     Ok(engine.verify()?)
@@ -202,6 +282,15 @@ proptest! {
     #[test]
     fn without_history_the_newest_stamp_is_right(steps in prop::collection::vec(step(), 1..120)) {
         let options = Options { history_ms: 0, ..small() };
+        run(&steps, options).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    }
+
+    #[test]
+    fn each_key_keeps_the_history_of_its_longest_prefix(
+        steps in prop::collection::vec(step_with_histories(), 1..120),
+        history_ms in prop_oneof![Just(0), Just(1_000), Just(5_000)],
+    ) {
+        let options = Options { history_ms, ..small() };
         run(&steps, options).map_err(|error| TestCaseError::fail(error.to_string()))?;
     }
 }

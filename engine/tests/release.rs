@@ -191,6 +191,11 @@ fn write_database(disk: &Sim, env: &Env, advance: &dyn Fn(u64)) -> Result<String
             1 => batch.put(b"session", text.as_bytes(), Some(1_000_000 + u64::from(n) * 100 + 700))?,
             _ => batch.put(&[0xff, 0, 1], b"", None)?,
         }
+        match n {
+            40 => batch.delete_prefix(b"ses")?,
+            110 => batch.delete_prefix(&[0xff])?,
+            _ => {}
+        }
         let stamp = engine.commit(batch.clone())?;
         write_content(content, stamp, engine.applied().time_ms, &batch)?;
         advance(100);

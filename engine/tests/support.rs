@@ -91,6 +91,26 @@ pub(crate) fn rows(snapshot: &Snapshot, direction: Direction) -> engine::Result<
     Ok(rows)
 }
 
+/// Compares what a snapshot says of one key with the model.
+pub(crate) fn check_key(
+    snapshot: &Snapshot,
+    model: &Model,
+    key: &[u8],
+) -> Result<(), Box<dyn std::error::Error>> {
+    let (at, time_ms) = (snapshot.stamp(), snapshot.time_ms());
+    let row = |value: engine::Value| (value.bytes.to_vec(), value.stamp, value.expire_at_ms);
+    let found = snapshot.get(key)?.map(row);
+    let expected = model.rows(at, time_ms).into_iter().find(|row| row.0 == key);
+    let expected = expected.map(|(_, value, stamp, expire_at_ms)| (value, stamp, expire_at_ms));
+    let end = [key, &[0]].concat();
+    let in_range = snapshot.range(key, &end, Direction::Reverse)?.next().transpose()?;
+    let in_range = in_range.map(|entry| row(entry.value));
+    if found != expected || in_range != expected || snapshot.newest_stamp(key)? != expected.map(|row| row.1) {
+        return Err(format!("at {at}, key {key:?}: found {found:?}, in a range {in_range:?}").into());
+    }
+    Ok(())
+}
+
 /// Compares a snapshot with the model: both directions, and every key alone.
 pub(crate) fn check(snapshot: &Snapshot, model: &Model) -> Result<(), Box<dyn std::error::Error>> {
     let (at, time_ms) = (snapshot.stamp(), snapshot.time_ms());

@@ -54,6 +54,10 @@ impl Collector for EngineCollector {
             ("engine_compactions", "Compactions", s.compactions),
             ("engine_flushed_bytes", "Bytes written by flushes", s.flushed_bytes),
             ("engine_compacted_bytes", "Bytes written by compactions", s.compacted_bytes),
+            ("engine_commit_bytes", "Bytes of operations committed: what was asked for", s.commit_bytes),
+            ("engine_sync_ns", "Time spent in syncs of the log, nanoseconds", s.sync_times.total_ns),
+            ("engine_gets", "Keys read", s.gets),
+            ("engine_ranges", "Ranges read", s.ranges),
             ("engine_cache_hits", "Blocks found in the cache", s.cache_hits),
             ("engine_cache_misses", "Blocks read from disk", s.cache_misses),
         ];
@@ -62,6 +66,14 @@ impl Collector for EngineCollector {
         }
         let gauges = [
             ("engine_memtable_bytes", "Memory of memtables", s.memtable_bytes),
+            ("engine_memtables", "Memtables, the active one and those to be flushed", s.memtables),
+            ("engine_sync_max_ns", "The longest sync of the log, nanoseconds", s.sync_times.max_ns),
+            ("engine_held_views", "States out of date that snapshots hold on to", s.held_views),
+            (
+                "engine_oldest_view_ms",
+                "For how long the oldest of them has been out of date",
+                s.oldest_view_ms,
+            ),
             ("engine_table_bytes", "Bytes of live tables", s.table_bytes),
             ("engine_tables", "Live tables", s.tables.iter().sum()),
             ("engine_segments", "Sealed log segments kept", s.segments),

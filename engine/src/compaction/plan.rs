@@ -2,15 +2,15 @@
 //!
 //! - A level is too full when it has more than its share: level 0 in tables, others in bytes,
 //!   each [`LEVEL_RATIO`] times as many as the one above; the deepest never is. The fullest goes first.
+//! - Tables of which nothing can be seen any more, because their prefix was deleted, go first: nothing is
+//!   written for that.
 //! - Of level 0 the oldest tables go, so that no older version of a key stays above a newer one: about as many
 //!   bytes as level 1 may have, at most. Of other levels the table goes that overlaps least of the next, in
 //!   proportion.
 //! - Level 0 goes late while writes are new keys, each of which is then rewritten once; early where writes replace
 //!   what is there; and in quiet times down to what a reader does not notice ([`Pace`]).
-//! - Tables of which nothing can be seen any more, because their prefix was deleted, go first: nothing is
-//!   written for that.
 //! - Where no level is too full, a table of which a good part cannot be seen any more is rewritten
-//!   in its place. Level 0 is compacted as a whole for that.
+//!   in its place; in level 0 the oldest tables go for that.
 
 use super::{Bounds, holding_hidden};
 use crate::Options;

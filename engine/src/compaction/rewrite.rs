@@ -78,7 +78,7 @@ impl Rewrite {
         let source = merge(sources(&choice, &levels, bounds), Direction::Forward);
         let is_bottom = (choice.to + 1..=LEVEL_MAX).all(|level| levels.level(level).is_empty());
         let below = Below::new(Arc::clone(&levels), choice.to + 1);
-        let output = Output::new(target, is_bottom, below, Arc::clone(&bounds.horizons));
+        let output = Output::new(target, Arc::clone(&bounds.horizons), is_bottom, below);
         let retention = Retention::new(bounds.clone());
         Self { choice, levels, source, retention, output, counts: Counts::default() }
     }
@@ -136,7 +136,7 @@ impl fmt::Debug for Rewrite {
     }
 }
 
-/// The entries of the tables of a choice: those of level 0 each alone, those of another level one after the other.
+/// The entries of the tables of a choice of which anything can be seen: those of level 0 each alone, those of another level one after the other.
 fn sources(choice: &Choice, levels: &Levels, bounds: &Bounds) -> Vec<Box<dyn Source>> {
     let is_of = |level: u8, table: &&Arc<Reader>| levels.level(level).iter().any(|it| Arc::ptr_eq(it, table));
     let visible = choice.inputs.iter().filter(|table| !bounds.hide_all_of(table.meta()));
@@ -196,9 +196,9 @@ impl Source for Run {
 /// Tables being written, one after the other. Dropped early, it removes them.
 struct Output {
     target: Target,
+    horizons: Arc<Horizons>,
     is_bottom: bool,
     below: Below,
-    horizons: Arc<Horizons>,
     writer: Option<Writer>,
     last_key: Bytes,
     finished: Vec<Meta>,
@@ -206,9 +206,9 @@ struct Output {
 }
 
 impl Output {
-    fn new(target: Target, is_bottom: bool, below: Below, horizons: Arc<Horizons>) -> Self {
+    fn new(target: Target, horizons: Arc<Horizons>, is_bottom: bool, below: Below) -> Self {
         let (last_key, finished) = (Bytes::new(), Vec::new());
-        Self { target, is_bottom, below, horizons, writer: None, last_key, finished, finished_bytes: 0 }
+        Self { target, horizons, is_bottom, below, writer: None, last_key, finished, finished_bytes: 0 }
     }
 
     fn bytes(&self) -> u64 {

@@ -2,7 +2,7 @@
 
 use super::{Appender, Core};
 use crate::Applied;
-use crate::entry::Version;
+use crate::entry::Presence;
 use crate::erasure::{self, Erasure, Erasures};
 use crate::lineage::Lineage;
 use crate::manifest::edit::Edit;
@@ -12,8 +12,7 @@ use crate::times::Point;
 use crate::versionstamp::{epoch_of, version_of};
 use crate::view::SealedMemtable;
 use crate::wal::Sealing;
-use crate::{Env, Error, LineageId, Op, Record, Result, Versionstamp, WriteBatch};
-use bytes::Bytes;
+use crate::{Env, Error, LineageId, Op, Record, Result, WriteBatch};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -185,7 +184,9 @@ impl Core {
             let appender = self.appender.lock();
             (appender.log.sync_handle(), appender.applied.version)
         };
+        let start_ns = self.env.clock.elapsed_ns();
         handle.sync().map_err(|error| self.stop_on(error))?;
+        self.counters.sync_times.took(self.env.clock.elapsed_ns().saturating_sub(start_ns));
         if handle.seals() {
             self.appender.lock().log.note_sealed();
         }
@@ -307,21 +308,17 @@ fn hash_follows(applied: &Applied, record: &Record) -> Result<()> {
 }
 
 pub(super) fn insert(memtable: &Memtable, record: &Record) {
+    let mut inserter = memtable.inserter();
     for (stamp, batch) in record.commits() {
-        insert_batch(memtable, stamp, batch);
-    }
-}
-
-fn insert_batch(memtable: &Memtable, stamp: Versionstamp, batch: &WriteBatch) {
-    for op in batch.ops() {
-        match op {
-            Op::Put { key, value, expire_at_ms } => {
-                let value = Bytes::copy_from_slice(value);
-                memtable.insert(key, stamp, Version::Put { value, expire_at_ms });
+        for op in batch.ops() {
+            match op {
+                Op::Put { key, value, expire_at_ms } => {
+                    inserter.insert(key, stamp, Presence::Put { expire_at_ms }, value);
+                }
+                Op::Delete { key } => inserter.insert(key, stamp, Presence::Delete, &[]),
+                // Erasures stand beside the memtables.
+                Op::DeletePrefix { .. } => {}
             }
-            Op::Delete { key } => memtable.insert(key, stamp, Version::Delete),
-            // Erasures stand beside the memtables.
-            Op::DeletePrefix { .. } => {}
         }
     }
 }

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// A compaction under way, and within which bounds it drops what is hidden.
+/// A compaction under way, and what nobody needs of what it reads.
 #[derive(Debug)]
 pub(super) struct Compaction {
     rewrite: Rewrite,
@@ -53,7 +53,8 @@ impl Core {
     fn compact_step_of(&self, slot: &mut Option<Compaction>) -> Result<bool> {
         if slot.is_none() {
             let view = self.view.load_full();
-            let bounds = self.due_bounds(&view, self.manifest.lock().state().flushed);
+            let flushed = self.manifest.lock().state().flushed;
+            let bounds = self.due_bounds(&view, flushed);
             let pace = self.pressure.pace(self.env.clock.now_ms());
             let Some(choice) = plan::choose(&view.levels, &self.options, &bounds, pace)? else {
                 return Ok(false);

@@ -2,14 +2,12 @@
 //!
 //! - The log is synced through what a flush covers before the manifest says so.
 //! - A table is durable before the manifest names it.
-//! - What nobody can see any more is not written.
+//! - What nobody can see any more is not written; the horizon that hides it is in the manifest in the same step.
 //! - A flush that is given up leaves nothing behind, and its memtable stays as it was.
 
 use super::Core;
 use super::open::TABLES_DIR;
 use crate::Applied;
-use crate::Options;
-use crate::Result;
 use crate::budget::Purpose;
 use crate::compaction::Bounds;
 use crate::compaction::retention::Retention;
@@ -22,6 +20,7 @@ use crate::record::Mark;
 use crate::source::{KeyRange, Source};
 use crate::table::{self, Meta};
 use crate::view::SealedMemtable;
+use crate::{Options, Result};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -157,9 +156,9 @@ impl Core {
     }
 
     fn begin_flush(&self, sealed: Arc<SealedMemtable>) -> Result<Flush> {
+        self.sync()?;
         let view = self.view.load();
         let bounds = self.due_bounds(&view, sealed.end);
-        self.sync()?;
         let source = sealed.memtable.source(KeyRange::all(), Direction::Forward);
         let (levels, retention) = (Arc::clone(&view.levels), Retention::new(bounds.clone()));
         Ok(Flush { sealed, source, retention, bounds, levels, writer: None, read_bytes: 0 })
@@ -201,7 +200,7 @@ impl Core {
         view.erasures.iter().filter(|erasure| new.contains(&erasure.stamp.version())).cloned().collect()
     }
 
-    /// Opens a table that was written within `bounds`.
+    /// Opens a table that was written under these bounds.
     pub(super) fn open_table(&self, meta: Meta, bounds: &Bounds) -> Result<Arc<table::Reader>> {
         let dir = self.dir.join(TABLES_DIR);
         let table = table::Reader::open(&self.env.fs, &dir, meta, Arc::clone(&self.cache))?;

@@ -1,11 +1,10 @@
 //! Where history ends: the rules, the horizons that follow from them, and what erasures hide.
 //!
 //! - A horizon rises in the same edit of the manifest as the flush or compaction that drops what lies below it.
-//! - No horizon passes what tables hold once the edit is there: recovery cannot end below it, and a checkpoint, which
-//!   has no log, lacks nothing that an erasure in the log hides.
+//! - A horizon is never above what tables hold: recovery cannot end below it, and a checkpoint, which is tables and
+//!   a manifest alone, holds everything at its stamp.
 
 use super::Core;
-use crate::Applied;
 use crate::compaction::Bounds;
 use crate::erasure::Erasure;
 use crate::history::{Now, Rules};
@@ -14,15 +13,16 @@ use crate::levels::Levels;
 use crate::manifest::State;
 use crate::manifest::edit::Edit;
 use crate::view::View;
-use crate::{Error, History, Result, WriteBatch};
+use crate::{Applied, Error, History, Result, WriteBatch};
 use std::sync::Arc;
 
 impl Core {
-    /// What nobody may need once the horizons have risen as far as they should; `flushed` is where tables end then.
-    pub(super) fn due_bounds(&self, view: &View, flushed: Applied) -> Bounds {
+    /// What nobody may need once the horizons have risen as far as they should, and no further than `through`,
+    /// up to which tables hold everything.
+    pub(super) fn due_bounds(&self, view: &View, through: Applied) -> Bounds {
         let published = *self.published.read();
-        let published = if flushed.version < published.version { flushed } else { published };
         let time_ms = self.env.clock.now_ms().max(published.time_ms);
+        let published = if through.version < published.version { through } else { published };
         let times = self.times.read();
         let now = Now { published, time_ms, times: &times, levels: &view.levels };
         let due = self.rules.read().due(&view.horizons, &now);

@@ -88,11 +88,6 @@ pub(super) fn open(
     remove_strays(&*env.fs, dir, manifest.state())?;
     let recovery = Recovery { created, records: replay.records, torn: found.torn };
     let Replay { active, sealed, applied, marks, times, erasures, .. } = replay;
-    let account = Account::new(Arc::clone(budget.memory()));
-    account.change(|amounts| {
-        amounts.active = active.bytes() as u64;
-        amounts.sealed = sealed.iter().map(|sealed| sealed.memtable.bytes() as u64).sum();
-    });
     let memtable = Arc::clone(&active);
     let rules = Rules::new(options.history());
     let view = View {
@@ -102,9 +97,15 @@ pub(super) fn open(
         highest: horizons.highest(),
         horizons,
         erasures: Arc::new(erasures),
+        reads: Arc::default(),
     };
     let disk = super::statistics::DiskSpace::new(options.disk_reserve_bytes);
     disk.refresh(&*env.fs, dir)?;
+    let account = Account::new(Arc::clone(budget.memory()));
+    account.change(|amounts| {
+        amounts.active = view.active.bytes() as u64;
+        amounts.sealed = view.sealed.iter().map(|sealed| sealed.memtable.bytes() as u64).sum();
+    });
     let core = Core {
         env,
         budget,
@@ -116,6 +117,7 @@ pub(super) fn open(
         view: ArcSwap::from_pointee(view),
         view_change: Mutex::new(()),
         appender: Mutex::new(Appender { log, memtable, memtable_counted: 0, applied, marks, lineage }),
+        replaced_views: Mutex::new(VecDeque::new()),
         published: RwLock::new(applied),
         unpublished: Mutex::new(VecDeque::new()),
         times: RwLock::new(times),

@@ -1,6 +1,9 @@
 //! What the engine counts, and how much room the disk has left.
 
+mod display;
+
 use super::Core;
+use crate::counters::{Durations, Timer};
 use crate::fs::{Fs, Space};
 use crate::horizon::Horizon;
 use crate::table::hidden::Hidden;
@@ -47,9 +50,13 @@ pub struct Statistics {
     pub erasures: u64,
     /// Live tables of each level, now.
     pub tables: Vec<u64>,
-    /// Blocks found in the cache.
+    /// Keys that were asked for, at any snapshot.
+    pub gets: u64,
+    /// Ranges that were asked for.
+    pub ranges: u64,
+    /// Blocks found in the cache. A get asks for two or three; far more of them for each get: many tables may hold its key.
     pub cache_hits: u64,
-    /// Blocks read from disk.
+    /// Blocks read from disk. A large share of all blocks: the cache is too small for what is read often.
     pub cache_misses: u64,
     /// Free space on the disk, when last looked at.
     pub disk_available_bytes: u64,
@@ -59,6 +66,36 @@ pub struct Statistics {
     pub segments: u64,
     /// Bytes in them.
     pub segment_bytes: u64,
+    /// Bytes of the operations that were committed: what was asked for. Compare what was written for it:
+    /// [`write_amplification`](Self::write_amplification).
+    pub commit_bytes: u64,
+    /// Records by the number of commits that share them: 1, 2 to 3, 4 to 7, and so on, and in the last place all larger
+    /// ones. Many writers and small groups mean that writers wait for something else than the sync.
+    pub groups: [u64; GROUP_SIZES],
+    /// How long the syncs of the log took. A commit takes at least one, or waits for two; a longest one far above
+    /// the mean is the disk's doing.
+    pub sync_times: Durations,
+    /// Memtables, now: the active one, and those that wait for their flush. More than two: flushes do not keep up.
+    pub memtables: u64,
+    /// States of the data that snapshots hold on to though it was flushed or compacted since, now; each keeps its memtables
+    /// in memory and its tables on the disk.
+    pub held_views: u64,
+    /// For how long the oldest of them has been out of date, in milliseconds, now. Minutes: somebody forgot a snapshot.
+    pub oldest_view_ms: u64,
+}
+
+/// How many sizes of groups are told apart.
+pub(crate) const GROUP_SIZES: usize = 8;
+
+impl Statistics {
+    /// Bytes written to the log and to tables for each byte that was asked for; 0 before the first commit.
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people to read")]
+    pub fn write_amplification(&self) -> f64 {
+        if self.commit_bytes == 0 {
+            return 0.0;
+        }
+        (self.wal_bytes + self.flushed_bytes + self.compacted_bytes) as f64 / self.commit_bytes as f64
+    }
 }
 
 /// Memory that an engine counts, in bytes.
@@ -90,10 +127,19 @@ pub(super) struct Counters {
     compacted_bytes: AtomicU64,
     pub(super) flush_memory: AtomicU64,
     pub(super) compaction_memory: AtomicU64,
+    commit_bytes: AtomicU64,
+    groups: [AtomicU64; GROUP_SIZES],
+    pub(super) sync_times: Timer,
 }
 
 impl Counters {
     pub(super) fn appended(&self, record: &Record) {
+        let bytes = record.batches.iter().map(|(_, batch)| batch.as_bytes().len() as u64).sum();
+        self.commit_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(doublings) = record.batches.len().checked_ilog2() {
+            let size = usize::try_from(doublings).unwrap_or(usize::MAX).min(GROUP_SIZES - 1);
+            self.groups[size].fetch_add(1, Ordering::Relaxed);
+        }
         self.records.fetch_add(1, Ordering::Relaxed);
         self.commits.fetch_add(record.batches.len() as u64, Ordering::Relaxed);
     }
@@ -182,6 +228,15 @@ impl Core {
         }
     }
 
+    /// How many views are held that were replaced, and how long ago the oldest of them was.
+    fn held_views(&self) -> (u64, u64) {
+        let mut replaced = self.replaced_views.lock();
+        replaced.retain(|(view, _)| view.strong_count() > 0);
+        let now_ms = self.env.clock.now_ms();
+        let age_ms = replaced.front().map_or(0, |(_, since_ms)| now_ms.saturating_sub(*since_ms));
+        (replaced.len() as u64, age_ms)
+    }
+
     pub(super) fn statistics(&self) -> Statistics {
         let view = self.view.load();
         let (wal_bytes, segments, segment_bytes) = {
@@ -202,6 +257,8 @@ impl Core {
             table_bytes += table.meta().bytes;
             history_bytes += table.footer().hidden.iter().map(Hidden::bytes).sum::<u64>();
         }
+        let (gets, ranges) = view.reads.gets_and_ranges();
+        let (held_views, oldest_view_ms) = self.held_views();
         let horizon = view.horizons.of_rest();
         let now_ms = self.env.clock.now_ms();
         let history_age_ms = (horizon != Horizon::START).then(|| now_ms.saturating_sub(horizon.time_ms));
@@ -224,12 +281,20 @@ impl Core {
             history_age_ms,
             erasures: view.erasures.len() as u64,
             tables,
+            gets,
+            ranges,
             cache_hits,
             cache_misses,
             disk_available_bytes: of(&self.disk.available),
             disk_full: self.disk.full.load(Ordering::Relaxed),
             segments,
             segment_bytes,
+            commit_bytes: of(&self.counters.commit_bytes),
+            groups: self.counters.groups.each_ref().map(of),
+            sync_times: self.counters.sync_times.read(),
+            memtables: 1 + view.sealed.len() as u64,
+            held_views,
+            oldest_view_ms,
         }
     }
 }

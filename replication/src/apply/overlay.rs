@@ -183,7 +183,7 @@ pub(super) fn to_batch(changes: &Changes) -> Result<WriteBatch, Refusal> {
             Change::Delete => batch.delete(key),
         }
         .map_err(|out_of_bounds| match out_of_bounds {
-            OpError::KeyLen(_) => Refusal::KeyTooLong,
+            OpError::KeyLen(_) | OpError::PrefixLen(_) => Refusal::KeyTooLong,
             OpError::ValueLen(_) => Refusal::ValueTooLong,
         })?;
     }
