@@ -20,41 +20,64 @@
 
 pub(crate) mod builder;
 pub(crate) mod frame;
-pub(crate) mod iter;
 mod row;
+pub(crate) mod walk;
 
 use crate::Versionstamp;
 use crate::codec::{Decoder, Malformed};
-use crate::entry::{Direction, Version, compare};
+use crate::entry::{Presence, Version, compare};
 use bytes::Bytes;
-use iter::Iter;
 use row::Row;
 use std::cmp::Ordering;
 
 /// Bytes of a restart's key that stand beside its offset.
 const HEAD_LEN: usize = 8;
 const RESTART_LEN: usize = HEAD_LEN + 4;
+/// Bytes that a processor reads from memory at a time.
+const CACHE_LINE_BYTES: usize = 64;
+/// The part of a block that is asked for at once, in bytes: all but where values are large.
+const TOUCHED_BYTES_MAX: usize = 8 << 10;
 
 /// A block whose frame was checked. Cheap to clone: the bytes are shared.
 #[derive(Debug, Clone)]
 pub(crate) struct Block {
     bytes: Bytes,
     base_version: u64,
-    prefix_len: usize,
     rows_start: usize,
     rows_end: usize,
-    restarts: usize,
+    restarts: u32,
+    prefix_len: u16,
 }
 
 /// The first entry at or after a place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
+#[derive(Debug)]
+pub(crate) struct Found<'a> {
     /// Whether it is of the key that was looked for.
     pub(crate) same_key: bool,
+    block: &'a Block,
+    row: Row<'a>,
+}
+
+impl<'a> Found<'a> {
     /// Its stamp.
-    pub(crate) stamp: Versionstamp,
-    /// What it says.
-    pub(crate) version: Version,
+    pub(crate) fn stamp(&self) -> Versionstamp {
+        self.row.stamp
+    }
+
+    /// What it says, its value a slice of the block.
+    pub(crate) fn version(&self) -> Version {
+        self.row.body.version(&self.block.bytes)
+    }
+
+    /// What it says but for the value.
+    pub(crate) fn presence(&self) -> Presence {
+        self.row.body.presence()
+    }
+
+    /// Its value, where it is a put.
+    pub(crate) fn value(&self) -> Option<&'a [u8]> {
+        self.row.body.value(&self.block.bytes)
+    }
 }
 
 /// Where a key stands relative to the prefix of a block.
@@ -75,17 +98,18 @@ impl Block {
         let entries = rest.u32("the number of entries")? as usize;
         rest.ensure(entries > 0, "a block of at least 1 entry")?;
         let base_version = rest.u64("the base version")?;
-        let prefix_len = usize::from(rest.u16("the prefix length")?);
-        rest.take(prefix_len, "the prefix")?;
+        let prefix_len = rest.u16("the prefix length")?;
+        rest.take(usize::from(prefix_len), "the prefix")?;
         let rows_start = rest.offset();
         let count_at = bytes.len().checked_sub(4).filter(|at| *at >= rows_start);
         let count_at = count_at.ok_or_else(|| rest.malformed("the number of restarts"))?;
-        let restarts = Decoder::new(&bytes[count_at..]).u32("the number of restarts")? as usize;
-        rest.ensure((1..=entries).contains(&restarts), "at least 1 restart and at most as many as entries")?;
-        let rows_end = restarts.checked_mul(RESTART_LEN).and_then(|len| count_at.checked_sub(len));
+        let restarts = Decoder::new(&bytes[count_at..]).u32("the number of restarts")?;
+        let count = restarts as usize;
+        rest.ensure((1..=entries).contains(&count), "at least 1 restart and at most as many as entries")?;
+        let rows_end = count.checked_mul(RESTART_LEN).and_then(|len| count_at.checked_sub(len));
         let rows_end = rows_end.filter(|end| *end > rows_start);
         let rows_end = rows_end.ok_or_else(|| rest.malformed("restarts that fit the block"))?;
-        let block = Self { bytes, base_version, prefix_len, rows_start, rows_end, restarts };
+        let block = Self { bytes, base_version, rows_start, rows_end, restarts, prefix_len };
         if block.restart_offset(0)? != rows_start {
             return Err(Malformed { offset: rows_end + HEAD_LEN, expected: "a restart at the first row" });
         }
@@ -102,9 +126,9 @@ impl Block {
     /// # Errors
     ///
     /// When a row on the way is malformed.
-    pub(crate) fn seek(&self, key: &[u8], stamp: Versionstamp) -> Result<Option<Found>, Malformed> {
+    pub(crate) fn seek(&self, key: &[u8], stamp: Versionstamp) -> Result<Option<Found<'_>>, Malformed> {
         let suffix = match self.relative(key) {
-            Relative::Before => return self.row(self.rows_start).map(|row| Some(self.found(&row, false))),
+            Relative::Before => return self.row(self.rows_start).map(|row| Some(self.found(row, false))),
             Relative::After => return Ok(None),
             Relative::Within(suffix) => suffix,
         };
@@ -121,13 +145,16 @@ impl Block {
             first = false;
             if row.shared <= matched {
                 if row.shared > 0 && row.shared < matched {
-                    return Ok(Some(self.found(&row, false)));
+                    return Ok(Some(self.found(row, false)));
                 }
                 let wanted = &suffix[row.shared..];
                 matched = row.shared + common_len(row.unshared, wanted);
                 match compare((row.unshared, row.stamp), (wanted, stamp)) {
                     Ordering::Less => {}
-                    _ => return Ok(Some(self.found(&row, row.unshared == wanted))),
+                    _ => {
+                        let same_key = row.unshared == wanted;
+                        return Ok(Some(self.found(row, same_key)));
+                    }
                 }
             }
             offset = row.end;
@@ -135,25 +162,20 @@ impl Block {
         Ok(None)
     }
 
-    /// Its entries: forward from the first at or after `place`, in reverse from the last before it.
-    ///
-    /// # Errors
-    ///
-    /// When a row on the way is malformed.
-    pub(crate) fn iter(
-        &self,
-        direction: Direction,
-        place: Option<(&[u8], Versionstamp)>,
-    ) -> Result<Iter, Malformed> {
-        Iter::new(self.clone(), direction, place)
+    /// Asks memory for all of a block at once. Where a row starts is known only after the row before was read, so a
+    /// walk through a block that is in no cache of the processor would wait for each row by itself.
+    fn touch(&self) {
+        let rows = self.bytes.iter().take(TOUCHED_BYTES_MAX).step_by(CACHE_LINE_BYTES);
+        std::hint::black_box(rows.fold(0, |all, byte| all | byte));
     }
 
-    fn found(&self, row: &Row<'_>, same_key: bool) -> Found {
-        Found { same_key, stamp: row.stamp, version: row.version(&self.bytes) }
+    fn found<'a>(&'a self, row: Row<'a>, same_key: bool) -> Found<'a> {
+        Found { same_key, block: self, row }
     }
 
+    #[inline]
     fn prefix(&self) -> &[u8] {
-        &self.bytes[self.rows_start - self.prefix_len..self.rows_start]
+        &self.bytes[self.rows_start - usize::from(self.prefix_len)..self.rows_start]
     }
 
     fn relative<'k>(&self, key: &'k [u8]) -> Relative<'k> {
@@ -165,8 +187,13 @@ impl Block {
         }
     }
 
+    #[inline]
     fn row(&self, offset: usize) -> Result<Row<'_>, Malformed> {
         Row::decode(&self.bytes[..self.rows_end], offset, self.base_version)
+    }
+
+    fn restarts(&self) -> usize {
+        self.restarts as usize
     }
 
     fn restart_head(&self, index: usize) -> u64 {
@@ -178,7 +205,7 @@ impl Block {
 
     /// The offset of a restart's row; one past the last restart is the end of the rows.
     fn restart_offset(&self, index: usize) -> Result<usize, Malformed> {
-        if index >= self.restarts {
+        if index >= self.restarts() {
             return Ok(self.rows_end);
         }
         let at = self.rows_end + index * RESTART_LEN + HEAD_LEN;
@@ -195,7 +222,7 @@ impl Block {
     /// How many restarts stand before the version `stamp` of the key that `suffix` completes.
     fn restarts_before(&self, suffix: &[u8], stamp: Versionstamp) -> Result<usize, Malformed> {
         let head = head(suffix);
-        let (mut low, mut high) = (0, self.restarts);
+        let (mut low, mut high) = (0, self.restarts());
         while low < high {
             let middle = low + (high - low) / 2;
             let order = match self.restart_head(middle).cmp(&head) {
@@ -214,7 +241,7 @@ impl Block {
     fn restarts_before_key(&self, key: &[u8], stamp: Versionstamp) -> Result<usize, Malformed> {
         match self.relative(key) {
             Relative::Before => Ok(0),
-            Relative::After => Ok(self.restarts),
+            Relative::After => Ok(self.restarts()),
             Relative::Within(suffix) => self.restarts_before(suffix, stamp),
         }
     }

@@ -51,6 +51,7 @@ impl<'a> Decoder<'a> {
     /// # Errors
     ///
     /// [`Malformed`] with `expected` when it does not hold.
+    #[inline]
     pub fn ensure(&self, holds: bool, expected: &'static str) -> Result<(), Malformed> {
         if holds { Ok(()) } else { Err(self.malformed(expected)) }
     }
@@ -69,6 +70,7 @@ impl<'a> Decoder<'a> {
     /// # Errors
     ///
     /// [`Malformed`] when fewer are left.
+    #[inline]
     pub fn take(&mut self, len: usize, expected: &'static str) -> Result<&'a [u8], Malformed> {
         let end = self.offset.checked_add(len).filter(|end| *end <= self.all.len());
         let Some(end) = end else {
@@ -84,6 +86,7 @@ impl<'a> Decoder<'a> {
     /// # Errors
     ///
     /// [`Malformed`] when fewer are left.
+    #[inline]
     pub fn array<const N: usize>(&mut self, expected: &'static str) -> Result<[u8; N], Malformed> {
         let bytes = self.take(N, expected)?;
         let mut array = [0; N];
@@ -96,6 +99,7 @@ impl<'a> Decoder<'a> {
     /// # Errors
     ///
     /// [`Malformed`] at the end.
+    #[inline]
     pub fn u8(&mut self, expected: &'static str) -> Result<u8, Malformed> {
         Ok(self.array::<1>(expected)?[0])
     }
@@ -132,24 +136,37 @@ impl<'a> Decoder<'a> {
     /// # Errors
     ///
     /// [`Malformed`] when it is cut, too long or not the shortest form.
+    #[inline]
     pub fn varint(&mut self, expected: &'static str) -> Result<u64, Malformed> {
-        let start = self.clone();
+        // Nearly all are of one byte.
+        if let Some(byte) = self.all.get(self.offset)
+            && *byte < 0x80
+        {
+            self.offset += 1;
+            return Ok(u64::from(*byte));
+        }
+        self.long_varint(expected)
+    }
+
+    #[inline(never)]
+    fn long_varint(&mut self, expected: &'static str) -> Result<u64, Malformed> {
+        let bytes = self.all.get(self.offset..).unwrap_or_default();
         let mut value = 0u64;
-        for shift in (0..70).step_by(7) {
-            let byte = self.u8(expected)?;
+        for (index, byte) in bytes.iter().enumerate().take(10) {
             let low = u64::from(byte & 0x7f);
-            if shift == 63 && low > 1 {
+            if index == 9 && low > 1 {
                 break;
             }
-            value |= low << shift;
+            value |= low << (7 * index);
             if byte & 0x80 == 0 {
-                if byte == 0 && shift > 0 {
+                if *byte == 0 && index > 0 {
                     break;
                 }
+                self.offset += index + 1;
                 return Ok(value);
             }
         }
-        Err(start.malformed(expected))
+        Err(self.malformed(expected))
     }
 }
 

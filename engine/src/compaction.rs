@@ -7,6 +7,7 @@
 pub(crate) mod plan;
 pub(crate) mod retention;
 pub(crate) mod rewrite;
+mod run;
 
 use crate::erasure::{Erasure, Erasures};
 use crate::horizon::Horizons;

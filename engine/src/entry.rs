@@ -83,18 +83,28 @@ impl Direction {
     }
 }
 
-impl Version {
+impl Presence {
     /// Whether a reader at `now_ms` finds the key absent because of this version.
-    pub(crate) fn is_absent_at(&self, now_ms: u64) -> bool {
-        self.presence().is_absent_at(now_ms)
+    pub(crate) fn is_absent_at(self, now_ms: u64) -> bool {
+        match self {
+            Presence::Put { expire_at_ms } => expire_at_ms.is_some_and(|at| at <= now_ms),
+            Presence::Delete => true,
+        }
     }
+}
 
-    /// It without the value.
+impl Version {
+    /// All of it but the value.
     pub(crate) fn presence(&self) -> Presence {
         match self {
             Version::Put { expire_at_ms, .. } => Presence::Put { expire_at_ms: *expire_at_ms },
             Version::Delete => Presence::Delete,
         }
+    }
+
+    /// Whether a reader at `now_ms` finds the key absent because of this version.
+    pub(crate) fn is_absent_at(&self, now_ms: u64) -> bool {
+        self.presence().is_absent_at(now_ms)
     }
 
     /// Bytes of the value.
@@ -107,27 +117,12 @@ impl Version {
 }
 
 impl Presence {
-    /// Whether a reader at `now_ms` finds the key absent because of this version.
-    pub(crate) fn is_absent_at(self, now_ms: u64) -> bool {
-        match self {
-            Presence::Put { expire_at_ms } => expire_at_ms.is_some_and(|at| at <= now_ms),
-            Presence::Delete => true,
-        }
-    }
-
     /// The version that says this, with its value; a delete has none.
     pub(crate) fn with(self, value: Bytes) -> Version {
         match self {
             Presence::Put { expire_at_ms } => Version::Put { value, expire_at_ms },
             Presence::Delete => Version::Delete,
         }
-    }
-}
-
-impl Entry {
-    /// Where this entry stands, in internal order, relative to the version `stamp` of `key`.
-    pub(crate) fn cmp_to(&self, key: &[u8], stamp: Versionstamp) -> Ordering {
-        compare((&self.key, self.stamp), (key, stamp))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::block::Block;
 use crate::block::frame::{self, Kind};
-use crate::block::iter::Iter;
+use crate::block::walk::Walk;
 use crate::entry::Direction;
 use crate::filter::{self, Filter};
 use crate::frame::Framer;
@@ -21,17 +21,24 @@ pub fn table_block(bytes: &[u8]) {
         return;
     };
     let walk = |direction| -> Result<Vec<_>, codec::Malformed> {
-        let mut iter: Iter = block.iter(direction, None)?;
-        std::iter::from_fn(|| iter.next().transpose()).collect()
+        let mut walk = Walk::new(block.clone(), direction);
+        let mut rows = Vec::new();
+        while walk.next()? {
+            rows.push((walk.key().to_vec(), walk.stamp(), walk.version()));
+        }
+        Ok(rows)
     };
     let forward = walk(Direction::Forward);
     let reverse = walk(Direction::Reverse);
-    let probes = forward.iter().flatten().map(|entry| (entry.key.clone(), entry.stamp));
-    for (key, stamp) in probes.chain([(Bytes::copy_from_slice(bytes), Versionstamp::MAX)]) {
-        let found = block.seek(&key, stamp);
-        let through = Iter::through(&block, (&key, stamp)).and_then(|mut iter| iter.next());
-        let before = block.iter(Direction::Reverse, Some((&key, stamp))).and_then(|mut iter| iter.next());
-        drop((found, through, before));
+    let probes = forward.iter().flatten().map(|(key, stamp, _)| (key.clone(), *stamp));
+    for (key, stamp) in probes.chain([(bytes.to_vec(), Versionstamp::MAX)]) {
+        drop(block.seek(&key, stamp).map(|found| found.map(|found| found.version())));
+        for direction in [Direction::Forward, Direction::Reverse] {
+            let mut walk = Walk::new(block.clone(), direction);
+            drop(walk.seek((&key, stamp)).map(|_| walk.version()));
+            drop(walk.seek_through((&key, stamp)).map(|_| walk.version()));
+            drop(walk.next().map(|_| walk.version()));
+        }
     }
     if let (Ok(forward), Ok(mut reverse)) = (forward, reverse) {
         reverse.reverse();

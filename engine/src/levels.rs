@@ -9,13 +9,17 @@
 //!   leaves out those that can hold nothing newer than what it found: right also if they overlap
 //!   in stamps.
 
-use crate::Result;
-use crate::Versionstamp;
-use crate::entry::{Direction, Entry, Version};
-use crate::source::{KeyRange, Place, Source};
-use crate::table::{Caching, Meta, Reader, TableDigest};
+mod cursor;
+
+use crate::block::Found;
+use crate::entry::{Direction, Presence, Version};
+use crate::source::KeyRange;
+use crate::table::{Caching, Meta, Probe, Reader, TableCursor, TableDigest};
+use crate::{Result, Versionstamp};
 use std::ops::Range;
 use std::sync::Arc;
+
+pub(crate) use cursor::LevelCursor;
 
 /// How many levels there are.
 pub(crate) const LEVELS: usize = 7;
@@ -172,51 +176,64 @@ impl Levels {
     ///
     /// When a table is damaged, or what the disk says.
     pub(crate) fn get(&self, key: &[u8], at: Versionstamp) -> Result<Option<(Versionstamp, Version)>> {
-        let mut newest: Option<(Versionstamp, Version)> = None;
+        self.find(key, at, |found| (found.stamp(), found.version()))
+    }
+
+    /// The same, without its value.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub(crate) fn newest(&self, key: &[u8], at: Versionstamp) -> Result<Option<(Versionstamp, Presence)>> {
+        self.find(key, at, |found| (found.stamp(), found.presence()))
+    }
+
+    fn find<T>(
+        &self,
+        key: &[u8],
+        at: Versionstamp,
+        read: impl Fn(&Found<'_>) -> (Versionstamp, T),
+    ) -> Result<Option<(Versionstamp, T)>> {
+        let probe = Probe::new(key);
+        let mut newest: Option<(Versionstamp, T)> = None;
         for table in self.level(0).iter().rev() {
             if newest.as_ref().is_some_and(|(stamp, _)| *stamp >= table.meta().last_stamp) {
                 break;
             }
-            if let Some(found) = table.get(key, at)? {
+            if let Some(found) = table.get(&probe, at, &read)? {
                 newest = newest.filter(|(stamp, _)| *stamp > found.0).or(Some(found));
             }
         }
         if newest.is_some() {
             return Ok(newest);
         }
-        for level in 1..=LEVEL_MAX {
-            if let [table] = self.overlapping(level, key, key) {
-                let found = table.get(key, at)?;
-                if found.is_some() {
-                    return Ok(found);
-                }
+        for tables in self.levels[1..].iter().filter(|tables| !tables.is_empty()) {
+            let index = tables.partition_point(|table| &table.meta().last_key[..] < key);
+            let found = tables.get(index).map(|table| table.get(&probe, at, &read)).transpose()?;
+            if let Some(found) = found.flatten() {
+                return Ok(Some(found));
             }
         }
         Ok(None)
     }
 
-    /// Sources that together hold all entries in `range`.
-    pub(crate) fn sources(self: &Arc<Self>, range: &KeyRange, direction: Direction) -> Vec<Box<dyn Source>> {
-        let mut sources: Vec<Box<dyn Source>> = Vec::new();
+    /// Adds cursors that together step over all entries in `range`.
+    pub(crate) fn cursors<C: From<TableCursor> + From<LevelCursor>>(
+        self: &Arc<Self>,
+        range: &KeyRange,
+        direction: Direction,
+        cursors: &mut Vec<C>,
+    ) {
         for table in self.level(0).iter().rev().filter(|table| may_meet(table, range)) {
-            sources.push(table.source(range.clone(), direction, Caching::Keep));
+            cursors.push(table.source(range.clone(), direction, Caching::Keep).into());
         }
         for level in 1..=LEVEL_MAX {
             let tables = self.meeting(level, range);
             if !tables.is_empty() {
-                let levels = Arc::clone(self);
-                sources.push(Box::new(LevelSource {
-                    levels,
-                    level,
-                    tables,
-                    range: range.clone(),
-                    direction,
-                    open: None,
-                    sought: None,
-                }));
+                cursors
+                    .push(LevelCursor::new(Arc::clone(self), level, tables, range.clone(), direction).into());
             }
         }
-        sources
     }
 
     /// Which tables of a level, other than 0, can hold keys in `range`.
@@ -233,53 +250,7 @@ impl Levels {
 /// Whether a table may hold a key of a range; `false` is certain.
 fn may_meet(table: &Reader, range: &KeyRange) -> bool {
     let Meta { first_key, last_key, .. } = table.meta();
-    range.meets(first_key, last_key) && range.only_key().is_none_or(|key| table.may_contain(key))
-}
-
-/// The tables of one sorted level, one after the other; each is opened when its turn comes.
-struct LevelSource {
-    levels: Arc<Levels>,
-    level: u8,
-    tables: Range<usize>,
-    range: KeyRange,
-    direction: Direction,
-    open: Option<Box<dyn Source>>,
-    /// Where it was sought to; applies to tables that are opened from then on.
-    sought: Option<Place>,
-}
-
-impl Source for LevelSource {
-    fn next(&mut self) -> Result<Option<Entry>> {
-        loop {
-            if let Some(open) = &mut self.open {
-                if let Some(entry) = open.next()? {
-                    return Ok(Some(entry));
-                }
-                self.open = None;
-            }
-            let index = match self.direction {
-                Direction::Forward => self.tables.next(),
-                Direction::Reverse => self.tables.next_back(),
-            };
-            let Some(index) = index else {
-                return Ok(None);
-            };
-            let table = &self.levels.level(self.level)[index];
-            let mut open = table.source(self.range.clone(), self.direction, Caching::Keep);
-            if let Some(place) = &self.sought {
-                open.seek(place)?;
-            }
-            self.open = Some(open);
-        }
-    }
-
-    fn seek(&mut self, place: &Place) -> Result<()> {
-        if let Some(open) = &mut self.open {
-            open.seek(place)?;
-        }
-        self.sought = Some(place.clone());
-        Ok(())
-    }
+    range.meets(first_key, last_key) && range.only_key().is_none_or(|key| table.may_contain(&Probe::new(key)))
 }
 
 #[cfg(test)]

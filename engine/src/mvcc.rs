@@ -8,9 +8,9 @@
 //!   seeks. In reverse that takes a look-up of the key, see [`Visible::with_lookup`].
 //! - In reverse the versions of a key come oldest first, so a key is known when the next one comes.
 
-use crate::entry::{Direction, Entry, Version};
+use crate::entry::{Direction, Version};
 use crate::erasure::Erasures;
-use crate::source::{Place, Source};
+use crate::source::{Cursor, Place};
 use crate::{KeyValue, Result, Value, Versionstamp};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -32,44 +32,45 @@ const VERSIONS_MAX: u32 = 8;
 /// Finds the newest version of a key that is not newer than a stamp.
 pub(crate) type Lookup = Box<dyn Fn(&[u8], Versionstamp) -> Result<Option<(Versionstamp, Version)>> + Send>;
 
-/// The keys and values of a source as a reader at one stamp and time sees them.
-pub(crate) struct Visible {
-    source: Box<dyn Source>,
+/// The keys and values of a cursor as a reader at one stamp and time sees them.
+pub(crate) struct Visible<C> {
+    cursor: C,
     direction: Direction,
     at: Versionstamp,
     now_ms: u64,
     lookup: Option<Lookup>,
     erasures: Arc<Erasures>,
-    /// The key of the last entry read, and how many of its versions were stepped over.
-    key: Bytes,
+    /// Where the next step goes, unless to the next entry.
+    sought: Option<Place>,
+    /// The key at hand, and how many of its versions were stepped over.
+    key: Vec<u8>,
     versions: u32,
-    /// Forward: whether the version of that key was found.
+    /// Whether a version of that key was found that is not newer than the stamp: forward it is the newest.
     decided: bool,
-    /// In reverse: the newest version so far of the key at hand.
-    candidate: Option<Entry>,
+    /// In reverse: what the newest such version so far shows.
+    candidate: Option<KeyValue>,
 }
 
-impl std::fmt::Debug for Visible {
+impl<C> std::fmt::Debug for Visible<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Visible").field("at", &self.at).field("now_ms", &self.now_ms).finish_non_exhaustive()
     }
 }
 
-impl Visible {
-    /// Reads `source`, which goes in `direction`, at the stamp `at` (inclusive) and the time `now_ms`.
-    pub(crate) fn new(source: Box<dyn Source>, direction: Direction, at: Versionstamp, now_ms: u64) -> Self {
-        let (key, versions, decided) = (Bytes::new(), 0, false);
-        let erasures = Arc::default();
+impl<C: Cursor> Visible<C> {
+    /// Reads `cursor`, which goes in `direction`, at the stamp `at` (inclusive) and the time `now_ms`.
+    pub(crate) fn new(cursor: C, direction: Direction, at: Versionstamp, now_ms: u64) -> Self {
         Self {
-            source,
+            cursor,
             direction,
             at,
             now_ms,
             lookup: None,
-            erasures,
-            key,
-            versions,
-            decided,
+            erasures: Arc::default(),
+            sought: None,
+            key: Vec::new(),
+            versions: 0,
+            decided: false,
             candidate: None,
         }
     }
@@ -81,7 +82,7 @@ impl Visible {
         self
     }
 
-    /// Uses `lookup`, which reads the same entries as the source, where a key has many versions.
+    /// Uses `lookup`, which reads the same entries as the cursor, where a key has many versions.
     /// Without it a reverse read steps over each of them.
     #[must_use]
     pub(crate) fn with_lookup(mut self, lookup: Lookup) -> Self {
@@ -93,98 +94,130 @@ impl Visible {
     ///
     /// # Errors
     ///
-    /// When the source fails. Nothing may be read after that.
+    /// When the cursor fails. Nothing may be read after that.
     pub(crate) fn next(&mut self) -> Result<Option<KeyValue>> {
-        loop {
-            let entry = match self.direction {
-                Direction::Forward => self.next_newest()?,
-                Direction::Reverse => self.next_newest_reverse()?,
-            };
-            let Some(Entry { key, stamp, version }) = entry else {
-                return Ok(None);
-            };
-            if self.erasures.hide(&key, stamp, self.at) {
-                continue;
-            }
-            if let Some(value) = value(stamp, version, self.now_ms) {
-                return Ok(Some(KeyValue { key, value }));
-            }
+        match self.direction {
+            Direction::Forward => self.next_forward(),
+            Direction::Reverse => self.next_reverse(),
         }
     }
 
-    /// The newest version of the next key that has one at this stamp.
-    fn next_newest(&mut self) -> Result<Option<Entry>> {
-        while let Some(entry) = self.source.next()? {
-            let is_new_key = self.count(&entry);
-            self.decided &= !is_new_key;
-            if !self.decided && entry.stamp <= self.at {
+    fn step(&mut self) -> Result<bool> {
+        match self.sought.take() {
+            Some(place) => self.cursor.seek(&place),
+            None => self.cursor.next(),
+        }
+    }
+
+    fn next_forward(&mut self) -> Result<Option<KeyValue>> {
+        while self.step()? {
+            let key = self.cursor.key();
+            if key != self.key {
+                replace(&mut self.key, key);
+                (self.versions, self.decided) = (0, false);
+            }
+            self.versions += 1;
+            if !self.decided && self.cursor.stamp() <= self.at {
                 self.decided = true;
                 self.versions = 0;
-                return Ok(Some(entry));
+                if let Some(value) = self.shown(self.cursor.stamp(), self.cursor.version()) {
+                    return Ok(Some(KeyValue { key: Bytes::copy_from_slice(&self.key), value }));
+                }
             }
             if self.versions == VERSIONS_MAX {
-                let place = if self.decided {
+                self.sought = Some(if self.decided {
                     Place::after(&self.key)
                 } else {
-                    Place { key: self.key.clone(), stamp: self.at }
-                };
-                self.source.seek(&place)?;
+                    Place { key: Bytes::copy_from_slice(&self.key), stamp: self.at }
+                });
             }
         }
         Ok(None)
     }
 
-    fn next_newest_reverse(&mut self) -> Result<Option<Entry>> {
-        while let Some(entry) = self.source.next()? {
-            self.count(&entry);
-            let mut before = None;
-            if entry.stamp <= self.at {
-                before = self.candidate.replace(entry).filter(|before| before.key != self.key);
+    fn next_reverse(&mut self) -> Result<Option<KeyValue>> {
+        while self.step()? {
+            let key = self.cursor.key();
+            if key == self.key {
+                self.propose()?;
+                continue;
             }
-            if self.versions == VERSIONS_MAX {
-                self.seek_over_versions()?;
-            }
-            if before.is_some() {
-                return Ok(before);
+            replace(&mut self.key, key);
+            (self.versions, self.decided) = (0, false);
+            let shown = self.candidate.take();
+            self.propose()?;
+            if shown.is_some() {
+                return Ok(shown);
             }
         }
         Ok(self.candidate.take())
     }
 
-    /// Counts the versions read of a key; whether it is a new one.
-    fn count(&mut self, entry: &Entry) -> bool {
-        let is_new = entry.key != self.key;
-        if is_new {
-            self.key = entry.key.clone();
-            self.versions = 0;
-        }
+    /// Takes note of a version that is newer than those of its key before it.
+    fn propose(&mut self) -> Result<()> {
         self.versions += 1;
-        is_new
+        if self.cursor.stamp() <= self.at {
+            self.decided = true;
+            self.show(self.cursor.stamp(), self.cursor.version());
+        }
+        if self.versions == VERSIONS_MAX && self.lookup.is_some() {
+            self.seek_over_versions()?;
+        }
+        Ok(())
+    }
+
+    /// Makes a version of the key at hand the candidate.
+    fn show(&mut self, stamp: Versionstamp, version: Version) {
+        match (self.shown(stamp, version), &mut self.candidate) {
+            (Some(value), Some(candidate)) => candidate.value = value,
+            (Some(value), candidate) => {
+                *candidate = Some(KeyValue { key: Bytes::copy_from_slice(&self.key), value })
+            }
+            (None, candidate) => *candidate = None,
+        }
+    }
+
+    /// What a version of the key at hand shows.
+    fn shown(&self, stamp: Versionstamp, version: Version) -> Option<Value> {
+        if self.erasures.hide(&self.key, stamp, self.at) {
+            return None;
+        }
+        value(stamp, version, self.now_ms)
     }
 
     /// Takes the version of the key at hand from the look-up, and goes on with the key before it.
     fn seek_over_versions(&mut self) -> Result<()> {
-        let Some(lookup) = &self.lookup else {
-            return Ok(());
-        };
-        if self.candidate.as_ref().is_some_and(|candidate| candidate.key == self.key) {
-            let found = lookup(&self.key, self.at)?;
-            self.candidate = found.map(|(stamp, version)| Entry { key: self.key.clone(), stamp, version });
+        if let Some(lookup) = &self.lookup
+            && self.decided
+        {
+            match lookup(&self.key, self.at)? {
+                Some((stamp, version)) => self.show(stamp, version),
+                None => self.candidate = None,
+            }
         }
-        self.source.seek(&Place::before(self.key.clone()))
+        self.sought = Some(Place::before(Bytes::copy_from_slice(&self.key)));
+        Ok(())
     }
+}
+
+fn replace(key: &mut Vec<u8>, by: &[u8]) {
+    key.clear();
+    key.extend_from_slice(by);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::Entry;
+    use crate::erasure::Erasure;
+    use crate::source::{Held, Source};
     use crate::testing::{Listed, entry, newest, put, stamp};
     use proptest::prelude::*;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn read(entries: &[Entry], direction: Direction, at: Versionstamp, now_ms: u64) -> Result<Vec<KeyValue>> {
-        let visible = || Visible::new(Listed::source(entries.to_vec(), direction), direction, at, now_ms);
+        let visible = || Visible::new(listed(entries, direction), direction, at, now_ms);
         let looked_up = entries.to_vec();
         let lookup = Box::new(move |key: &[u8], at| Ok(newest(&looked_up, key, at)));
         let found = collect(visible().with_lookup(lookup))?;
@@ -192,7 +225,11 @@ mod tests {
         Ok(found)
     }
 
-    fn collect(mut visible: Visible) -> Result<Vec<KeyValue>> {
+    fn listed(entries: &[Entry], direction: Direction) -> Held {
+        Held::new(Listed::source(entries.to_vec(), direction))
+    }
+
+    fn collect(mut visible: Visible<Held>) -> Result<Vec<KeyValue>> {
         std::iter::from_fn(|| visible.next().transpose()).collect()
     }
 
@@ -259,10 +296,32 @@ mod tests {
                 let source = Counted(Listed::source(all.clone(), direction), Arc::clone(&steps));
                 let looked_up = all.clone();
                 let lookup = Box::new(move |key: &[u8], at| Ok(newest(&looked_up, key, at)));
-                let found = collect(Visible::new(Box::new(source), direction, at, 0).with_lookup(lookup))?;
+                let found =
+                    collect(Visible::new(Held::new(Box::new(source)), direction, at, 0).with_lookup(lookup))?;
                 assert_eq!(found.iter().map(|found| found.value.stamp).max(), Some(at));
                 assert_eq!(found.len(), 3);
                 assert!(steps.load(Ordering::Relaxed) < 30, "{steps:?} steps");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_erasure_hides_a_key_of_many_versions_in_both_directions() -> Result<()> {
+        let mut all: Vec<Entry> = (1..=50).map(|at| entry("hot", at, put(""))).collect();
+        all.extend(["a", "z"].map(|key| entry(key, 60, put(""))));
+        let erasure = Erasure { prefix: Bytes::from_static(b"h"), stamp: stamp(55) };
+        let erasures: Arc<Erasures> = Arc::new([erasure].into_iter().collect());
+        for direction in [Direction::Forward, Direction::Reverse] {
+            for (at, shown) in [(54, 1), (55, 0), (60, 2)] {
+                let (looked_up, hiding) = (all.clone(), Arc::clone(&erasures));
+                let lookup = Box::new(move |key: &[u8], at| {
+                    let found = newest(&looked_up, key, at);
+                    Ok(found.filter(|(stamp, _)| !hiding.hide(key, *stamp, at)))
+                });
+                let visible = Visible::new(listed(&all, direction), direction, stamp(at), 0);
+                let found = collect(visible.with_erasures(Arc::clone(&erasures)).with_lookup(lookup))?;
+                assert_eq!(found.len(), shown, "{direction:?} at {at}");
             }
         }
         Ok(())

@@ -6,9 +6,10 @@
 
 use crate::entry::{Direction, KeyValue, Value};
 use crate::horizon::{Horizon, Horizons};
+use crate::merge::Merge;
 use crate::mvcc::{self, Visible};
 use crate::source::KeyRange;
-use crate::view::View;
+use crate::view::{Part, View};
 use crate::{Error, Result, Versionstamp};
 use std::sync::Arc;
 
@@ -119,8 +120,8 @@ impl Snapshot {
     fn scan(&self, range: &KeyRange, direction: Direction) -> Range {
         self.view.reads.range();
         let view = Arc::clone(&self.view);
-        let source = self.view.source(range, direction, self.at);
-        let visible = Visible::new(source, direction, self.at, self.time_ms)
+        let cursor = self.view.cursor(range, direction, self.at);
+        let visible = Visible::new(cursor, direction, self.at, self.time_ms)
             .with_erasures(Arc::clone(&view.erasures))
             .with_lookup(Box::new(move |key, at| view.get(key, at)));
         Range { visible, refused: None, failed: false }
@@ -130,7 +131,7 @@ impl Snapshot {
 /// The entries of a range. After an error it ends.
 #[derive(Debug)]
 pub struct Range {
-    visible: Visible,
+    visible: Visible<Merge<Part>>,
     /// Why nothing of it can be read.
     refused: Option<Error>,
     failed: bool,

@@ -5,7 +5,7 @@
 //! - One step does a bounded amount of work: it reads at most one block of each kind per level of
 //!   the table, or one chunk of a memtable.
 
-use crate::entry::{Entry, compare};
+use crate::entry::{Entry, Version, compare};
 use crate::{Direction, Result, Versionstamp};
 use bytes::Bytes;
 use std::cmp::Ordering;
@@ -27,6 +27,122 @@ pub(crate) trait Source: Send {
     ///
     /// As [`Source::next`].
     fn seek(&mut self, place: &Place) -> Result<()>;
+}
+
+/// A source that shows its next entry before anybody takes it: whoever merges or skips compares keys in
+/// place, and only what is wanted is copied.
+pub(crate) trait Cursor: Send {
+    /// Steps to the next entry, at first to the first one; whether there is one.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails or a table is damaged. The cursor is of no use then.
+    fn next(&mut self) -> Result<bool>;
+
+    /// Steps to the first entry that `place` does not leave out; whether there is one. It is not sought
+    /// to a place that leaves the entry at hand in.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cursor::next`].
+    fn seek(&mut self, place: &Place) -> Result<bool>;
+
+    /// The key of the entry at hand, which is there after a step that found one.
+    fn key(&self) -> &[u8];
+
+    /// Its stamp.
+    fn stamp(&self) -> Versionstamp;
+
+    /// What it says.
+    fn version(&self) -> Version;
+
+    /// The entry at hand.
+    fn entry(&self) -> Entry {
+        Entry { key: Bytes::copy_from_slice(self.key()), stamp: self.stamp(), version: self.version() }
+    }
+
+    /// Whether `place` leaves out the entry at hand, in the `direction` of the cursor.
+    fn is_left_out(&self, place: &Place, direction: Direction) -> bool {
+        place.is_ahead_of((self.key(), self.stamp()), direction)
+    }
+}
+
+/// A cursor over a source, whose entry at hand it holds.
+pub(crate) struct Held {
+    source: Box<dyn Source>,
+    entry: Option<Entry>,
+}
+
+impl Held {
+    /// Before the first entry of `source`.
+    pub(crate) fn new(source: Box<dyn Source>) -> Self {
+        Self { source, entry: None }
+    }
+}
+
+impl Cursor for Held {
+    fn next(&mut self) -> Result<bool> {
+        self.entry = self.source.next()?;
+        Ok(self.entry.is_some())
+    }
+
+    fn seek(&mut self, place: &Place) -> Result<bool> {
+        self.source.seek(place)?;
+        self.next()
+    }
+
+    fn key(&self) -> &[u8] {
+        self.entry.as_ref().map_or(&[], |entry| &entry.key)
+    }
+
+    fn stamp(&self) -> Versionstamp {
+        self.entry.as_ref().map_or(Versionstamp::ZERO, |entry| entry.stamp)
+    }
+
+    fn version(&self) -> Version {
+        self.entry.as_ref().map_or(Version::Delete, |entry| entry.version.clone())
+    }
+
+    fn entry(&self) -> Entry {
+        self.entry.clone().unwrap_or(Entry {
+            key: Bytes::new(),
+            stamp: Versionstamp::ZERO,
+            version: Version::Delete,
+        })
+    }
+}
+
+/// The entries that a cursor steps over, as a source.
+pub(crate) struct Entries<C> {
+    cursor: C,
+    sought: Option<Place>,
+}
+
+impl<C: Cursor> Entries<C> {
+    /// All of them.
+    pub(crate) fn new(cursor: C) -> Self {
+        Self { cursor, sought: None }
+    }
+
+    /// As [`Source::next`].
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
+        let found = match self.sought.take() {
+            Some(place) => self.cursor.seek(&place)?,
+            None => self.cursor.next()?,
+        };
+        Ok(found.then(|| self.cursor.entry()))
+    }
+}
+
+impl<C: Cursor> Source for Entries<C> {
+    fn next(&mut self) -> Result<Option<Entry>> {
+        Entries::next(self)
+    }
+
+    fn seek(&mut self, place: &Place) -> Result<()> {
+        self.sought = Some(place.clone());
+        Ok(())
+    }
 }
 
 /// A place in internal order: that of the version `stamp` of `key`, whether it exists or not.
@@ -56,7 +172,12 @@ impl Place {
 
     /// Whether a source that goes in `direction` and was sought to this place leaves out `entry`.
     pub(crate) fn leaves_out(&self, entry: &Entry, direction: Direction) -> bool {
-        let is_before = entry.cmp_to(&self.key, self.stamp) == Ordering::Less;
+        self.is_ahead_of((&entry.key, entry.stamp), direction)
+    }
+
+    /// Whether a source that goes in `direction` comes to `entry` (key and stamp) before it comes to this place.
+    fn is_ahead_of(&self, entry: (&[u8], Versionstamp), direction: Direction) -> bool {
+        let is_before = compare(entry, self.as_pair()) == Ordering::Less;
         is_before == (direction == Direction::Forward)
     }
 }
@@ -118,6 +239,14 @@ impl KeyRange {
         self.end.as_deref()
     }
 
+    /// Where a source over this range begins that goes in `direction`; `None` is at the very end.
+    pub(crate) fn bound(&self, direction: Direction) -> Option<Place> {
+        match direction {
+            Direction::Forward => Some(Place::before(self.start.clone())),
+            Direction::Reverse => self.end.clone().map(Place::before),
+        }
+    }
+
     /// Whether no key can be in it.
     pub(crate) fn is_empty(&self) -> bool {
         self.end.as_ref().is_some_and(|end| *end <= self.start)
@@ -126,6 +255,12 @@ impl KeyRange {
     /// Whether all keys in it are below `key`.
     pub(crate) fn ends_before(&self, key: &[u8]) -> bool {
         self.end().is_some_and(|end| end <= key)
+    }
+
+    /// Whether all keys in it are above `key`.
+    pub(crate) fn starts_after(&self, key: &[u8]) -> bool {
+        // Comparing with nothing at all is slow: it reads at no address, which the processor has to undo.
+        !self.start.is_empty() && key < &self.start[..]
     }
 
     /// Whether a source that goes in `direction` over this range, and has yielded nothing, is

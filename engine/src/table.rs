@@ -20,17 +20,18 @@
 //! - The same content has the same name; writing it twice is harmless.
 //! - Every byte of the file is covered by a checksum or compared with what must stand there.
 
+pub(crate) mod cursor;
 pub(crate) mod footer;
 pub(crate) mod hidden;
-pub(crate) mod iter;
 pub(crate) mod meta;
 mod output;
 pub(crate) mod reader;
 mod tally;
 pub(crate) mod writer;
 
+pub(crate) use cursor::TableCursor;
 pub(crate) use meta::{Meta, TableDigest};
-pub(crate) use reader::{Caching, Reader};
+pub(crate) use reader::{Caching, Probe, Reader};
 pub(crate) use writer::{Settings, Writer};
 
 use crate::block::frame;

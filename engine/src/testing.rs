@@ -5,8 +5,11 @@ use crate::cache::Cache;
 use crate::entry::{Direction, Entry, Version, compare};
 use crate::fs::Fs;
 use crate::fs::sim::Sim;
+use crate::levels::Levels;
+use crate::merge::Merge;
 use crate::source::{KeyRange, Place, Source};
 use crate::table::{Meta, Reader, Settings, Writer};
+use crate::view::Part;
 use crate::{Result, Versionstamp};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -94,6 +97,13 @@ pub(crate) fn check_seeks(
         }
     }
     Ok(())
+}
+
+/// All entries of `levels` in `range`.
+pub(crate) fn of_levels(levels: &Arc<Levels>, range: &KeyRange, direction: Direction) -> Merge<Part> {
+    let mut cursors = Vec::new();
+    levels.cursors(range, direction, &mut cursors);
+    Merge::new(cursors, direction)
 }
 
 /// Everything that a source yields.

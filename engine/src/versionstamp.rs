@@ -3,6 +3,7 @@
 //! Layout, big-endian so that stamps sort as bytes: `u64 version ++ u16 order`, where
 //! `version = 20 bits of lineage epoch ++ 44 bits of log index`.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -14,7 +15,7 @@ pub const INDEX_MAX: u64 = (1 << INDEX_BITS) - 1;
 pub const EPOCH_MAX: u32 = (1 << (64 - INDEX_BITS)) - 1;
 
 /// The position of one commit in the total order of its group.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Versionstamp([u8; Versionstamp::LEN]);
 
 impl Versionstamp {
@@ -56,6 +57,19 @@ impl Versionstamp {
     /// The position inside that log entry.
     pub const fn order(&self) -> u16 {
         u16::from_be_bytes([self.0[8], self.0[9]])
+    }
+}
+
+// As its bytes sort, but by two comparisons of numbers: every row that is read compares stamps.
+impl Ord for Versionstamp {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.version().cmp(&other.version()).then_with(|| self.order().cmp(&other.order()))
+    }
+}
+
+impl PartialOrd for Versionstamp {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

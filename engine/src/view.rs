@@ -8,11 +8,11 @@ use crate::counters::Reads;
 use crate::entry::{Direction, Presence, Version};
 use crate::erasure::Erasures;
 use crate::horizon::{Horizon, Horizons};
-use crate::levels::Levels;
+use crate::levels::{LevelCursor, Levels};
 use crate::memtable::Memtable;
-use crate::merge::merge;
-use crate::source::{KeyRange, Source};
-use crate::table::Reader;
+use crate::merge::Merge;
+use crate::source::{Cursor, Held, KeyRange, Place};
+use crate::table::{Reader, TableCursor};
 use crate::{Result, Versionstamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ impl View {
     pub(crate) fn newest(&self, key: &[u8], at: Versionstamp) -> Result<Option<(Versionstamp, Presence)>> {
         let found = match self.memtables().find_map(|memtable| memtable.newest(key, at)) {
             Some(found) => Some(found),
-            None => self.levels.get(key, at)?.map(|(stamp, version)| (stamp, version.presence())),
+            None => self.levels.newest(key, at)?,
         };
         Ok(found.filter(|(stamp, _)| !self.erasures.hide(key, *stamp, at)))
     }
@@ -77,20 +77,85 @@ impl View {
         [&self.active].into_iter().chain(self.sealed.iter().rev().map(|sealed| &sealed.memtable))
     }
 
-    /// The levels without tables of which a reader of `range` at `at` sees nothing: a scan over a deleted prefix must
-    /// not step over all that was in it.
-    fn levels_for(&self, range: &KeyRange, at: Versionstamp) -> Arc<Levels> {
+    /// The levels without the tables of which a reader of `range` at `at` sees nothing, if there are any: a scan over a
+    /// deleted prefix must not step over all that was in it.
+    fn levels_in_sight(&self, range: &KeyRange, at: Versionstamp) -> Option<Arc<Levels>> {
         let is_hidden = |table: &Reader| self.erasures.hide_all_of(table.meta(), at);
         let any =
             !self.erasures.is_empty() && self.levels.meeting_range(range).any(|(_, table)| is_hidden(table));
-        if any { Arc::new(self.levels.without(is_hidden)) } else { Arc::clone(&self.levels) }
+        any.then(|| Arc::new(self.levels.without(is_hidden)))
     }
 
     /// Every version of every key in `range` that a reader at `at` may see, and others.
-    pub(crate) fn source(&self, range: &KeyRange, direction: Direction, at: Versionstamp) -> Box<dyn Source> {
-        let mut sources = vec![self.active.source(range.clone(), direction)];
-        sources.extend(self.sealed.iter().map(|sealed| sealed.memtable.source(range.clone(), direction)));
-        sources.extend(self.levels_for(range, at).sources(range, direction));
-        merge(sources, direction)
+    pub(crate) fn cursor(&self, range: &KeyRange, direction: Direction, at: Versionstamp) -> Merge<Part> {
+        let memtables = std::iter::once(&self.active).chain(self.sealed.iter().map(|it| &it.memtable));
+        let memtables = memtables.filter(|memtable| !memtable.is_empty());
+        let mut cursors: Vec<Part> = memtables
+            .map(|memtable| Part::Memtable(Held::new(memtable.source(range.clone(), direction))))
+            .collect();
+        let in_sight = self.levels_in_sight(range, at);
+        in_sight.as_ref().unwrap_or(&self.levels).cursors(range, direction, &mut cursors);
+        Merge::new(cursors, direction)
+    }
+}
+
+/// A cursor over one part of a view.
+pub(crate) enum Part {
+    Memtable(Held),
+    Table(TableCursor),
+    Level(LevelCursor),
+}
+
+impl From<TableCursor> for Part {
+    fn from(cursor: TableCursor) -> Self {
+        Part::Table(cursor)
+    }
+}
+
+impl From<LevelCursor> for Part {
+    fn from(cursor: LevelCursor) -> Self {
+        Part::Level(cursor)
+    }
+}
+
+impl Cursor for Part {
+    fn next(&mut self) -> Result<bool> {
+        match self {
+            Part::Memtable(cursor) => cursor.next(),
+            Part::Table(cursor) => cursor.next(),
+            Part::Level(cursor) => cursor.next(),
+        }
+    }
+
+    fn seek(&mut self, place: &Place) -> Result<bool> {
+        match self {
+            Part::Memtable(cursor) => cursor.seek(place),
+            Part::Table(cursor) => cursor.seek(place),
+            Part::Level(cursor) => cursor.seek(place),
+        }
+    }
+
+    fn key(&self) -> &[u8] {
+        match self {
+            Part::Memtable(cursor) => cursor.key(),
+            Part::Table(cursor) => cursor.key(),
+            Part::Level(cursor) => cursor.key(),
+        }
+    }
+
+    fn stamp(&self) -> Versionstamp {
+        match self {
+            Part::Memtable(cursor) => cursor.stamp(),
+            Part::Table(cursor) => cursor.stamp(),
+            Part::Level(cursor) => cursor.stamp(),
+        }
+    }
+
+    fn version(&self) -> Version {
+        match self {
+            Part::Memtable(cursor) => cursor.version(),
+            Part::Table(cursor) => cursor.version(),
+            Part::Level(cursor) => cursor.version(),
+        }
     }
 }

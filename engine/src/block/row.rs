@@ -13,16 +13,15 @@
 
 use crate::Versionstamp;
 use crate::codec::{Decoder, Malformed, put_varint};
-use crate::entry::Version;
+use crate::entry::{Presence, Version};
 use crate::write_batch::{KEY_LEN_MAX, VALUE_LEN_MAX};
 use bytes::Bytes;
-use std::ops::Range;
 
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const PUT_EXPIRING: u8 = 3;
 
-/// A decoded row; offsets are from the start of the block.
+/// A decoded row.
 #[derive(Debug)]
 pub(super) struct Row<'a> {
     /// Bytes after the prefix that come from the row before.
@@ -31,21 +30,31 @@ pub(super) struct Row<'a> {
     pub(super) unshared: &'a [u8],
     /// The commit that wrote it.
     pub(super) stamp: Versionstamp,
-    /// Where the next row starts.
+    /// What it wrote.
+    pub(super) body: Body,
+    /// Where the next row starts, from the start of the block.
     pub(super) end: usize,
+}
+
+/// What a row says of its key, without its value: only where that stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Body {
     kind: u8,
     expire_at_ms: u64,
-    value: Range<usize>,
+    value_start: usize,
+    value_end: usize,
 }
 
 impl<'a> Row<'a> {
     /// The row at `offset` of `rows`, which is the block up to the end of its rows.
+    #[inline]
     pub(super) fn decode(rows: &'a [u8], offset: usize, base_version: u64) -> Result<Self, Malformed> {
         let mut rest = Decoder::new(rows.get(offset..).unwrap_or_default());
         Self::decode_at(&mut rest, offset, base_version)
             .map_err(|inner| Malformed { offset: offset + inner.offset, ..inner })
     }
 
+    #[inline]
     fn decode_at(rest: &mut Decoder<'a>, start: usize, base_version: u64) -> Result<Self, Malformed> {
         let kind = rest.u8("an entry kind")?;
         rest.ensure((PUT..=PUT_EXPIRING).contains(&kind), "an entry kind from 1 to 3")?;
@@ -63,24 +72,49 @@ impl<'a> Row<'a> {
         rest.take(value_len, "a value")?;
         let end = start + rest.offset();
         let stamp = Versionstamp::new(version, order);
-        Ok(Self { shared, unshared, stamp, end, kind, expire_at_ms, value: value_start..end })
-    }
-
-    /// What it says, its value a slice of `block`.
-    pub(super) fn version(&self, block: &Bytes) -> Version {
-        let put = |expire_at_ms| Version::Put { value: block.slice(self.value.clone()), expire_at_ms };
-        match self.kind {
-            DELETE => Version::Delete,
-            PUT => put(None),
-            _ => put(Some(self.expire_at_ms)),
-        }
+        let body = Body { kind, expire_at_ms, value_start, value_end: end };
+        Ok(Self { shared, unshared, stamp, body, end })
     }
 }
 
+impl Body {
+    /// Of no row.
+    pub(super) const NONE: Self = Self { kind: DELETE, expire_at_ms: 0, value_start: 0, value_end: 0 };
+
+    /// The version, its value a slice of `block`.
+    pub(super) fn version(&self, block: &Bytes) -> Version {
+        match self.presence() {
+            Presence::Put { expire_at_ms } => {
+                Version::Put { value: block.slice(self.value_start..self.value_end), expire_at_ms }
+            }
+            Presence::Delete => Version::Delete,
+        }
+    }
+
+    /// The version but for its value.
+    #[inline]
+    pub(super) fn presence(&self) -> Presence {
+        match self.kind {
+            DELETE => Presence::Delete,
+            PUT => Presence::Put { expire_at_ms: None },
+            _ => Presence::Put { expire_at_ms: Some(self.expire_at_ms) },
+        }
+    }
+
+    /// The value in `block`, where it is a put.
+    pub(super) fn value<'b>(&self, block: &'b [u8]) -> Option<&'b [u8]> {
+        if self.kind == DELETE { None } else { block.get(self.value_start..self.value_end) }
+    }
+}
+
+#[inline]
 fn bounded(rest: &mut Decoder<'_>, max: usize, expected: &'static str) -> Result<usize, Malformed> {
-    let start = rest.clone();
-    let number = usize::try_from(rest.varint(expected)?).ok().filter(|number| *number <= max);
-    number.ok_or_else(|| start.malformed(expected))
+    let offset = rest.offset();
+    let number = rest.varint(expected)?;
+    match usize::try_from(number) {
+        Ok(number) if number <= max => Ok(number),
+        _ => Err(Malformed { offset, expected }),
+    }
 }
 
 /// Appends a row; `version` is less the base version.

@@ -1,6 +1,7 @@
 use super::builder::Builder;
+use super::walk::Walk;
 use super::*;
-use crate::entry::Entry;
+use crate::entry::{Direction, Entry};
 use crate::fuzzing;
 use crate::source::KeyRange;
 use crate::testing::{TestResult, entries, entry, keys, put, sorted, stamp, within};
@@ -17,8 +18,28 @@ fn encoded(entries: &[Entry]) -> Bytes {
     bytes.into()
 }
 
-fn collect(mut iter: Iter) -> Result<Vec<Entry>, Malformed> {
-    std::iter::from_fn(|| iter.next().transpose()).collect()
+/// Where a walk begins.
+#[derive(Clone, Copy)]
+enum From<'a> {
+    Start,
+    At(&'a [u8], Versionstamp),
+    Through(&'a [u8], Versionstamp),
+}
+
+fn walk(block: &Block, direction: Direction, from: From<'_>) -> Result<Vec<Entry>, Malformed> {
+    let mut walk = Walk::new(block.clone(), direction);
+    let mut found = match from {
+        From::Start => walk.next()?,
+        From::At(key, stamp) => walk.seek((key, stamp))?,
+        From::Through(key, stamp) => walk.seek_through((key, stamp))?,
+    };
+    let mut rows = Vec::new();
+    while found {
+        let key = Bytes::copy_from_slice(walk.key());
+        rows.push(Entry { key, stamp: walk.stamp(), version: walk.version() });
+        found = walk.next()?;
+    }
+    Ok(rows)
 }
 
 #[test]
@@ -46,23 +67,26 @@ proptest! {
     fn it_is_a_sorted_list(all in entries(4, 1..60), place in keys(), at in 0..6u64) {
         let block = Block::open(encoded(&all))?;
         for direction in [Direction::Forward, Direction::Reverse] {
-            prop_assert_eq!(collect(block.iter(direction, None)?)?, sorted(all.clone(), direction));
+            prop_assert_eq!(walk(&block, direction, From::Start)?, sorted(all.clone(), direction));
         }
         let places = all.iter().map(|entry| (entry.key.to_vec(), entry.stamp)).chain([(place, stamp(at))]);
         for (key, at) in places {
-            let place = Some((&key[..], at));
-            let split = all.partition_point(|entry| entry.cmp_to(&key, at) == Ordering::Less);
+            let split = all.partition_point(|entry| compare((&entry.key, entry.stamp), (&key, at)) == Ordering::Less);
             let (before, after) = all.split_at(split);
-            prop_assert_eq!(&collect(block.iter(Direction::Forward, place)?)?[..], after);
-            prop_assert_eq!(collect(block.iter(Direction::Reverse, place)?)?, sorted(before.to_vec(), Direction::Reverse));
-            let through = all[..all.len().min(split + 1)].to_vec();
-            prop_assert_eq!(collect(Iter::through(&block, (&key, at))?)?, sorted(through, Direction::Reverse));
-            let found = after.first().map(|entry| Found {
-                same_key: entry.key == key,
-                stamp: entry.stamp,
-                version: entry.version.clone(),
-            });
-            prop_assert_eq!(block.seek(&key, at)?, found);
+            let reverse = |entries: &[Entry]| sorted(entries.to_vec(), Direction::Reverse);
+            let place = From::At(&key, at);
+            prop_assert_eq!(&walk(&block, Direction::Forward, place)?[..], after);
+            prop_assert_eq!(walk(&block, Direction::Reverse, place)?, reverse(before));
+            let through = From::Through(&key, at);
+            prop_assert_eq!(&walk(&block, Direction::Forward, through)?[..], after);
+            prop_assert_eq!(walk(&block, Direction::Reverse, through)?, reverse(&all[..all.len().min(split + 1)]));
+            let found = block.seek(&key, at)?;
+            prop_assert_eq!(found.is_some(), !after.is_empty());
+            if let (Some(found), Some(entry)) = (found, after.first()) {
+                prop_assert_eq!(found.same_key, entry.key == key);
+                prop_assert_eq!((found.stamp(), found.version()), (entry.stamp, entry.version.clone()));
+                prop_assert_eq!(found.presence(), entry.version.presence());
+            }
         }
     }
 
@@ -87,7 +111,7 @@ fn entries_out_of_order_are_found_going_forward() -> TestResult {
     ];
     for entries in wrong {
         let block = Block::open(encoded(&entries))?;
-        assert!(collect(block.iter(Direction::Forward, None)?).is_err(), "{entries:?}");
+        assert!(walk(&block, Direction::Forward, From::Start).is_err(), "{entries:?}");
     }
     Ok(())
 }
@@ -98,7 +122,7 @@ fn keys_of_one_beginning_take_little_space() -> TestResult {
     assert!(encoded(&all).len() < 500 + 100 * 12);
     let block = Block::open(encoded(&all))?;
     let range = KeyRange::all();
-    assert_eq!(collect(block.iter(Direction::Forward, None)?)?, within(&all, &range, Direction::Forward));
+    assert_eq!(walk(&block, Direction::Forward, From::Start)?, within(&all, &range, Direction::Forward));
     Ok(())
 }
 
@@ -111,7 +135,7 @@ fn restarts_that_are_no_rows_are_found_in_reverse() -> TestResult {
         let mut bytes = sound.to_vec();
         bytes[second] = offset;
         let block = Block::open(bytes.into())?;
-        assert!(collect(block.iter(Direction::Reverse, None)?).is_err(), "a restart at {offset}");
+        assert!(walk(&block, Direction::Reverse, From::Start).is_err(), "a restart at {offset}");
     }
     Ok(())
 }

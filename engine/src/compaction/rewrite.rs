@@ -12,13 +12,14 @@
 use super::Bounds;
 use super::plan::Choice;
 use super::retention::Retention;
+use super::run::Run;
 use crate::entry::{Direction, Entry};
 use crate::fs::Fs;
 use crate::horizon::Horizons;
 use crate::levels::{LEVEL_MAX, Levels};
-use crate::merge::merge;
-use crate::source::{KeyRange, Place, Source};
-use crate::table::{Caching, Meta, Reader, Settings, Writer};
+use crate::merge::{Merge, merge};
+use crate::source::Entries;
+use crate::table::{Meta, Reader, Settings, Writer};
 use crate::{Options, Result};
 use bytes::Bytes;
 use std::fmt;
@@ -53,7 +54,7 @@ impl Target {
 pub(crate) struct Rewrite {
     choice: Choice,
     levels: Arc<Levels>,
-    source: Box<dyn Source>,
+    source: Entries<Merge<Run>>,
     retention: Retention,
     output: Output,
     counts: Counts,
@@ -75,7 +76,7 @@ pub(crate) struct Counts {
 impl Rewrite {
     /// Begins to rewrite the tables of `choice`, which was made from `levels`. Nothing is read yet.
     pub(crate) fn new(target: Target, choice: Choice, levels: Arc<Levels>, bounds: &Bounds) -> Self {
-        let source = merge(sources(&choice, &levels, bounds), Direction::Forward);
+        let source = merge(runs(&choice, &levels, bounds), Direction::Forward);
         let is_bottom = (choice.to + 1..=LEVEL_MAX).all(|level| levels.level(level).is_empty());
         let below = Below::new(Arc::clone(&levels), choice.to + 1);
         let output = Output::new(target, Arc::clone(&bounds.horizons), is_bottom, below);
@@ -136,61 +137,19 @@ impl fmt::Debug for Rewrite {
     }
 }
 
-/// The entries of the tables of a choice of which anything can be seen: those of level 0 each alone, those of another level one after the other.
-fn sources(choice: &Choice, levels: &Levels, bounds: &Bounds) -> Vec<Box<dyn Source>> {
-    let is_of = |level: u8, table: &&Arc<Reader>| levels.level(level).iter().any(|it| Arc::ptr_eq(it, table));
-    let visible = choice.inputs.iter().filter(|table| !bounds.hide_all_of(table.meta()));
+/// The entries of the tables of a choice of which anything can be seen: those of level 0 each alone, those of
+/// another level one after the other.
+fn runs(choice: &Choice, levels: &Levels, bounds: &Bounds) -> Vec<Run> {
+    let is_of = |level: u8, table: &Arc<Reader>| levels.level(level).iter().any(|it| Arc::ptr_eq(it, table));
+    let visible = choice.inputs.iter().filter(|table| !bounds.hide_all_of(table.meta())).cloned();
     let (upper, lower): (Vec<_>, Vec<_>) = visible.partition(|table| is_of(choice.from, table));
-    let mut sources: Vec<Box<dyn Source>> = Vec::new();
-    let runs = if choice.from == 0 {
-        sources.extend(upper.into_iter().map(whole));
-        vec![lower]
+    let mut runs = if choice.from == 0 {
+        upper.into_iter().map(|table| Run::new(vec![table])).collect()
     } else {
-        vec![upper, lower]
+        vec![Run::new(upper)]
     };
-    for run in runs.into_iter().filter(|run| !run.is_empty()) {
-        let tables = run.into_iter().cloned().collect();
-        sources.push(Box::new(Run { tables, next: 0, open: None }));
-    }
-    sources
-}
-
-fn whole(table: &Arc<Reader>) -> Box<dyn Source> {
-    table.source(KeyRange::all(), Direction::Forward, Caching::Pass)
-}
-
-/// Tables that share no key, one after the other, going forward.
-struct Run {
-    tables: Vec<Arc<Reader>>,
-    next: usize,
-    open: Option<Box<dyn Source>>,
-}
-
-impl Source for Run {
-    fn next(&mut self) -> Result<Option<Entry>> {
-        loop {
-            if let Some(open) = &mut self.open {
-                if let Some(entry) = open.next()? {
-                    return Ok(Some(entry));
-                }
-                self.open = None;
-            }
-            let Some(table) = self.tables.get(self.next) else {
-                return Ok(None);
-            };
-            self.open = Some(whole(table));
-            self.next += 1;
-        }
-    }
-
-    fn seek(&mut self, place: &Place) -> Result<()> {
-        if let Some(open) = &mut self.open {
-            open.seek(place)?;
-        }
-        let skipped = self.tables[self.next..].partition_point(|table| table.meta().last_key < place.key);
-        self.next += skipped;
-        Ok(())
-    }
+    runs.push(Run::new(lower));
+    runs
 }
 
 /// Tables being written, one after the other. Dropped early, it removes them.

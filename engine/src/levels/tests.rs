@@ -1,8 +1,10 @@
 use super::*;
-use crate::merge::merge;
+use crate::entry::Entry;
+use crate::source::{Entries, Source};
 use crate::testing::{
-    Tables, TestResult, check_seeks, drain, entries, entry, keys, newest, put, stamp, within,
+    Tables, TestResult, check_seeks, drain, entries, entry, keys, newest, of_levels, put, stamp, within,
 };
+use crate::view::Part;
 use proptest::prelude::*;
 
 /// Splits entries into levels as flushes and compactions leave them: of each key the newest
@@ -34,6 +36,16 @@ fn chunks_of_whole_keys(mut entries: &[Entry], count: usize) -> Vec<&[Entry]> {
     chunks
 }
 
+fn source(levels: &Arc<Levels>, range: &KeyRange, direction: Direction) -> Box<dyn Source> {
+    Box::new(Entries::new(of_levels(levels, range, direction)))
+}
+
+fn cursors(levels: &Arc<Levels>, range: &KeyRange, direction: Direction) -> Vec<Part> {
+    let mut cursors = Vec::new();
+    levels.cursors(range, direction, &mut cursors);
+    cursors
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -49,13 +61,16 @@ proptest! {
         let ranges = [KeyRange::all(), KeyRange::new(&bounds[0], &bounds[1]), KeyRange::new(&bounds[0], &single)];
         for range in &ranges {
             for direction in [Direction::Forward, Direction::Reverse] {
-                let found = drain(merge(levels.sources(range, direction), direction)).map_err(fail)?;
+                let found = drain(source(&levels, range, direction)).map_err(fail)?;
                 prop_assert_eq!(found, within(&all, range, direction));
             }
         }
         for key in all.iter().map(|entry| &entry.key[..]).chain(bounds.iter().map(Vec::as_slice)) {
             for at in (0..10).map(stamp) {
-                prop_assert_eq!(levels.get(key, at).map_err(fail)?, newest(&all, key, at));
+                let expected = newest(&all, key, at);
+                let presence = expected.as_ref().map(|(stamp, version)| (*stamp, version.presence()));
+                prop_assert_eq!(levels.newest(key, at).map_err(fail)?, presence);
+                prop_assert_eq!(levels.get(key, at).map_err(fail)?, expected);
             }
         }
     }
@@ -82,7 +97,7 @@ fn sources_go_on_where_they_are_sought_to() -> TestResult {
         (0..120u8).map(|n| entry(vec![b'k', n / 8], u64::from(8 - n % 8), put(vec![n]))).collect();
     let levels = Arc::new(spread(&Tables::new()?, &all, [3, 5, 7])?);
     for direction in [Direction::Forward, Direction::Reverse] {
-        check_seeks(&all, direction, || merge(levels.sources(&KeyRange::all(), direction), direction))?;
+        check_seeks(&all, direction, || source(&levels, &KeyRange::all(), direction))?;
     }
     Ok(())
 }
@@ -122,11 +137,11 @@ fn a_range_of_one_absent_key_opens_no_table() -> TestResult {
         Arc::new(Levels::empty().with(vec![(0, tables.table(&all)?), (3, tables.table(&all)?)], &[]));
     let opened = |key: u8| {
         let range = KeyRange::new(&[key, 0], &[key, 0, 0]);
-        levels.sources(&range, Direction::Forward).len()
+        cursors(&levels, &range, Direction::Forward).len()
     };
     let opened: usize = (1..200).map(opened).sum();
     assert!(opened < 20, "{opened} tables for 199 absent keys");
-    assert_eq!(levels.sources(&KeyRange::new(&[7, 7], &[7, 7, 0]), Direction::Reverse).len(), 2);
-    assert_eq!(levels.sources(&KeyRange::new(&[9], &[8]), Direction::Forward).len(), 0);
+    assert_eq!(cursors(&levels, &KeyRange::new(&[7, 7], &[7, 7, 0]), Direction::Reverse).len(), 2);
+    assert_eq!(cursors(&levels, &KeyRange::new(&[9], &[8]), Direction::Forward).len(), 0);
     Ok(())
 }

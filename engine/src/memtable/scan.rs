@@ -9,7 +9,7 @@ use super::entries::{Sought, Stored};
 use super::permutation::SLOTS;
 use super::tree::Found;
 use crate::Result;
-use crate::entry::{Direction, Entry};
+use crate::entry::{Direction, Entry, compare};
 use crate::source::{KeyRange, Place, Source};
 use bytes::Bytes;
 use std::cmp::Ordering;
@@ -159,7 +159,9 @@ impl MemtableSource {
     fn at_next_leaf(&self, next: Stored<'_>) -> Resume {
         let place = Place { key: next.key(), stamp: next.stamp() };
         match self.copied.back() {
-            Some(last) if last.cmp_to(&place.key, place.stamp) != Ordering::Less => self.after_last(),
+            Some(last) if compare((&last.key, last.stamp), place.as_pair()) != Ordering::Less => {
+                self.after_last()
+            }
             _ if self.range.ends_before(&place.key) => Resume::End,
             _ => Resume::At(place),
         }

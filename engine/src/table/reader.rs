@@ -4,18 +4,19 @@
 //!   and kept in memory; other blocks are read when needed and checked each time.
 //! - The file stays open: it can be read until the reader is dropped, also when its name is gone.
 
+use super::cursor::TableCursor;
 use super::footer::{Footer, TRAILER_LEN, decode_trailer};
-use super::iter::TableSource;
 use super::{HEADER_LEN, Handle, Meta, check_header};
 use crate::block::frame::{self, Kind};
+use crate::block::walk::Walk;
 use crate::block::{Block, Found};
 use crate::cache::Cache;
 use crate::codec::Malformed;
-use crate::entry::{Direction, Version};
+use crate::entry::Direction;
 use crate::filter::{self, Filter};
 use crate::fs::{File, Fs};
 use crate::horizon::Horizons;
-use crate::source::{KeyRange, Source};
+use crate::source::{Cursor, KeyRange};
 use crate::{Error, Result, Versionstamp};
 use bytes::Bytes;
 use std::io::ErrorKind;
@@ -32,6 +33,21 @@ pub(crate) enum Caching {
     Keep,
     /// The cache is left alone: for reading a whole table once.
     Pass,
+}
+
+/// A key that is looked for in several tables: it is hashed once.
+#[derive(Debug)]
+pub(crate) struct Probe<'k> {
+    /// The key.
+    pub(crate) key: &'k [u8],
+    hash: u64,
+}
+
+impl<'k> Probe<'k> {
+    /// For `key`.
+    pub(crate) fn new(key: &'k [u8]) -> Self {
+        Self { key, hash: filter::hash(key) }
+    }
 }
 
 /// An open table.
@@ -108,19 +124,20 @@ impl Reader {
     ///
     /// [`Error::Damaged`].
     pub(crate) fn bytes_in(&self, ranges: &[KeyRange]) -> Result<u64> {
-        let damaged = |malformed| at(&self.path, self.footer.top_index)(malformed);
-        let mut rows = self.top.iter(Direction::Forward, None).map_err(damaged)?;
+        let top = self.footer.top_index;
+        let mut rows = Walk::new(self.top.clone(), Direction::Forward);
         let (mut ranges, mut bytes, mut start) = (ranges, 0, HEADER_LEN as u64);
-        let mut first = self.meta.first_key.clone();
+        let mut first = self.meta.first_key.to_vec();
         // A row names the last key of its block, and the block ends what it says about.
-        while let Some(row) = rows.next().map_err(damaged)? {
-            let end = self.handle(&row.version, self.footer.top_index)?.end();
+        while rows.next().map_err(self.damaged(top))? {
+            let end = self.named(rows.value(), top)?.end();
             let past = ranges.partition_point(|range| range.ends_before(&first));
             ranges = &ranges[past..];
-            if ranges.first().is_some_and(|range| range.meets(&first, &row.key)) {
+            if ranges.first().is_some_and(|range| range.meets(&first, rows.key())) {
                 bytes += end.saturating_sub(start);
             }
-            (start, first) = (end, row.key);
+            start = end;
+            rows.key().clone_into(&mut first);
         }
         Ok(bytes)
     }
@@ -135,43 +152,63 @@ impl Reader {
         &self.footer
     }
 
-    /// Whether `key` may be in it; `false` is certain. Reads nothing.
-    pub(crate) fn may_contain(&self, key: &[u8]) -> bool {
-        (&self.meta.first_key[..]..=&self.meta.last_key[..]).contains(&key)
-            && self.filter.as_ref().is_none_or(|filter| filter.may_contain(filter::hash(key)))
+    /// Whether the key may be in it; `false` is certain. Reads nothing.
+    pub(crate) fn may_contain(&self, probe: &Probe<'_>) -> bool {
+        (&self.meta.first_key[..]..=&self.meta.last_key[..]).contains(&probe.key)
+            && self.may_pass_filter(probe)
     }
 
-    /// The newest version of `key` that is not newer than `at`, and its stamp.
+    fn may_pass_filter(&self, probe: &Probe<'_>) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.may_contain(probe.hash))
+    }
+
+    /// The newest version of the key that is not newer than `at`, as `read` takes it from the block it
+    /// is found in.
     ///
     /// # Errors
     ///
     /// [`Error::Damaged`], or what the disk says.
-    pub(crate) fn get(&self, key: &[u8], at: Versionstamp) -> Result<Option<(Versionstamp, Version)>> {
-        if self.meta.first_stamp > at || !self.may_contain(key) {
+    pub(crate) fn get<T>(
+        &self,
+        probe: &Probe<'_>,
+        at: Versionstamp,
+        read: impl FnOnce(&Found<'_>) -> T,
+    ) -> Result<Option<T>> {
+        if self.meta.first_stamp > at || !self.may_contain(probe) {
             return Ok(None);
         }
-        let Some(index) = self.find(&self.top, self.footer.top_index, key, at)? else {
+        let Some(handle) = self.find_handle(&self.top, self.footer.top_index, probe.key, at)? else {
             return Ok(None);
         };
-        let index_handle = self.handle(&index.version, self.footer.top_index)?;
-        let index = self.block(Kind::Index, index_handle, Caching::Keep)?;
-        let Some(data) = self.find(&index, index_handle, key, at)? else {
+        let index = self.block(Kind::Index, handle, Caching::Keep)?;
+        let Some(handle) = self.find_handle(&index, handle, probe.key, at)? else {
             return Ok(None);
         };
-        let data_handle = self.handle(&data.version, index_handle)?;
-        let data = self.block(Kind::Data, data_handle, Caching::Keep)?;
-        let found = self.find(&data, data_handle, key, at)?;
-        Ok(found.filter(|found| found.same_key).map(|found| (found.stamp, found.version)))
+        let data = self.block(Kind::Data, handle, Caching::Keep)?;
+        let found = data.seek(probe.key, at).map_err(self.damaged(handle))?;
+        Ok(found.filter(|found| found.same_key).map(|found| read(&found)))
     }
 
-    /// Its entries in `range`.
+    /// The block that an index block at `handle` names for the version `at` of `key`.
+    fn find_handle(
+        &self,
+        index: &Block,
+        handle: Handle,
+        key: &[u8],
+        at: Versionstamp,
+    ) -> Result<Option<Handle>> {
+        let found = index.seek(key, at).map_err(self.damaged(handle))?;
+        found.map(|found| self.named(found.value(), handle)).transpose()
+    }
+
+    /// A cursor over its entries in `range`.
     pub(crate) fn source(
         self: &Arc<Self>,
         range: KeyRange,
         direction: Direction,
         caching: Caching,
-    ) -> Box<dyn Source> {
-        Box::new(TableSource::new(Arc::clone(self), range, direction, caching))
+    ) -> TableCursor {
+        TableCursor::new(Arc::clone(self), range, direction, caching)
     }
 
     /// Reads the whole file and compares it with the digest.
@@ -195,7 +232,7 @@ impl Reader {
             return Ok(());
         }
         let mut blocks = self.source(KeyRange::all(), Direction::Forward, Caching::Pass);
-        while blocks.next()?.is_some() {}
+        while blocks.next()? {}
         let expected = format!("bytes whose BLAKE3 digest is {}", self.meta.digest);
         Err(Error::Damaged { path: self.path.clone(), offset: 0, expected })
     }
@@ -218,22 +255,15 @@ impl Reader {
         Ok(block)
     }
 
-    /// The block that an entry of the index block at `index` names.
-    pub(super) fn handle(&self, version: &Version, index: Handle) -> Result<Handle> {
-        let handle = match version {
-            Version::Put { value, .. } => Handle::decode(value),
-            Version::Delete => Err(Malformed { offset: 0, expected: "an index entry that names a block" }),
-        };
-        handle.map_err(at(&self.path, index))
+    /// The block that an entry of the index block at `index` names by its value.
+    pub(super) fn named(&self, value: Option<&[u8]>, index: Handle) -> Result<Handle> {
+        let value = value.ok_or(Malformed { offset: 0, expected: "an index entry that names a block" });
+        value.and_then(Handle::decode).map_err(at(&self.path, index))
     }
 
     /// Says that the block at `handle` holds something malformed.
     pub(super) fn damaged(&self, handle: Handle) -> impl FnOnce(Malformed) -> Error {
         at(&self.path, handle)
-    }
-
-    fn find(&self, block: &Block, handle: Handle, key: &[u8], at: Versionstamp) -> Result<Option<Found>> {
-        block.seek(key, at).map_err(self.damaged(handle))
     }
 }
 

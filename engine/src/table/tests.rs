@@ -1,16 +1,25 @@
 use super::*;
-use crate::Error;
 use crate::block::frame::Codec;
+use crate::block::walk::Walk;
 use crate::entry::{Direction, Entry, Version};
 use crate::fs::Fs;
 use crate::fs::sim::{Faults, Unsynced};
-use crate::source::{KeyRange, Place};
+use crate::source::{Entries, KeyRange, Place, Source};
 use crate::testing::{
     SMALL, Tables, TestResult, check_seeks, drain, entries, entry, keys, newest, put, stamp, within,
 };
+use crate::{Error, Versionstamp};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::sync::Arc;
+
+fn get(table: &Reader, key: &[u8], at: Versionstamp) -> crate::Result<Option<(Versionstamp, Version)>> {
+    table.get(&Probe::new(key), at, |found| (found.stamp(), found.version()))
+}
+
+fn source(table: &Arc<Reader>, range: KeyRange, direction: Direction, caching: Caching) -> Box<dyn Source> {
+    Box::new(Entries::new(table.source(range, direction, caching)))
+}
 
 /// Everything in the table, both ways, by key and at every stamp up to `stamp_max`.
 fn check_reads(table: &Arc<Reader>, all: &[Entry], stamp_max: u64, bounds: &[Vec<u8>]) -> crate::Result<()> {
@@ -22,14 +31,14 @@ fn check_reads(table: &Arc<Reader>, all: &[Entry], stamp_max: u64, bounds: &[Vec
     for range in &ranges {
         for direction in [Direction::Forward, Direction::Reverse] {
             for caching in [Caching::Keep, Caching::Pass] {
-                let found = drain(table.source(range.clone(), direction, caching))?;
+                let found = drain(source(table, range.clone(), direction, caching))?;
                 assert_eq!(found, within(all, range, direction), "{:?} {:?}", range, direction);
             }
         }
     }
     for key in all.iter().map(|entry| &entry.key[..]).chain(bounds.iter().map(Vec::as_slice)) {
-        for at in (0..=stamp_max).map(stamp).chain([crate::Versionstamp::MAX]) {
-            assert_eq!(table.get(key, at)?, newest(all, key, at));
+        for at in (0..=stamp_max).map(stamp).chain([Versionstamp::MAX]) {
+            assert_eq!(get(table, key, at)?, newest(all, key, at));
         }
     }
     Ok(())
@@ -72,9 +81,9 @@ fn an_index_of_several_blocks_leads_to_every_entry() -> TestResult {
 }
 
 fn drain_index(table: &Reader) -> Result<usize, crate::codec::Malformed> {
-    let mut iter = table.top().iter(Direction::Forward, None)?;
+    let mut walk = Walk::new(table.top().clone(), Direction::Forward);
     let mut count = 0;
-    while iter.next()?.is_some() {
+    while walk.next()? {
         count += 1;
     }
     Ok(count)
@@ -86,7 +95,7 @@ fn a_source_goes_on_where_it_is_sought_to() -> TestResult {
         (0..150u8).map(|n| entry(vec![b'k', n / 9], u64::from(9 - n % 9), put(vec![n; 20]))).collect();
     let table = Tables::new()?.table(&all)?;
     for direction in [Direction::Forward, Direction::Reverse] {
-        check_seeks(&all, direction, || table.source(KeyRange::all(), direction, Caching::Keep))?;
+        check_seeks(&all, direction, || source(&table, KeyRange::all(), direction, Caching::Keep))?;
     }
     Ok(())
 }
@@ -97,7 +106,7 @@ fn a_source_sought_to_before_its_range_begins_with_its_range() -> TestResult {
     let table = Tables::new()?.table(&all)?;
     let range = KeyRange::new(&[30], &[70]);
     for (direction, outside) in [(Direction::Forward, 10), (Direction::Reverse, 80)] {
-        let mut source = table.source(range.clone(), direction, Caching::Keep);
+        let mut source = source(&table, range.clone(), direction, Caching::Keep);
         source.seek(&Place::before(vec![outside].into()))?;
         assert_eq!(drain(source)?, within(&all, &range, direction));
     }
@@ -111,7 +120,7 @@ fn many_versions_of_one_key_are_found_each() -> TestResult {
         (1..=2_000u64).rev().map(|at| entry("k", at, put(at.to_be_bytes().to_vec()))).collect();
     let table = tables.table(&all)?;
     for at in [0, 1, 2, 777, 1_999, 2_000, 2_001] {
-        assert_eq!(table.get(b"k", stamp(at))?, newest(&all, b"k", stamp(at)));
+        assert_eq!(get(&table, b"k", stamp(at))?, newest(&all, b"k", stamp(at)));
     }
     assert_eq!(table.footer().keys, 1);
     Ok(())
@@ -207,7 +216,7 @@ fn every_flipped_bit_is_reported_or_harmless() -> TestResult {
             tables.sim.flip_bit(&path, offset, bit)?;
             let read = tables.open(meta.clone()).and_then(|table| {
                 assert!(table.verify().is_err(), "the digest covers byte {offset}");
-                drain(table.source(KeyRange::all(), Direction::Forward, Caching::Keep))
+                drain(source(&table, KeyRange::all(), Direction::Forward, Caching::Keep))
             });
             match read {
                 Ok(found) => assert_eq!(found, all, "byte {offset} bit {bit} went unnoticed and mattered"),
@@ -294,7 +303,7 @@ fn absent_keys_are_mostly_answered_by_the_filter() -> TestResult {
     let table = tables.table(&many())?;
     let before = tables.cache.hits_and_misses();
     for n in 0..1_000u32 {
-        assert_eq!(table.get(format!("key-{n:05}x").as_bytes(), crate::Versionstamp::MAX)?, None);
+        assert_eq!(get(&table, format!("key-{n:05}x").as_bytes(), Versionstamp::MAX)?, None);
     }
     let after = tables.cache.hits_and_misses();
     let looked_up = after.0 + after.1 - before.0 - before.1;
@@ -308,7 +317,8 @@ fn a_short_range_reads_few_blocks() -> TestResult {
     let table = tables.table(&many())?;
     for direction in [Direction::Forward, Direction::Reverse] {
         let (hits, misses) = tables.cache.hits_and_misses();
-        let found = drain(table.source(KeyRange::new(b"key-00500", b"key-00501"), direction, Caching::Keep))?;
+        let found =
+            drain(source(&table, KeyRange::new(b"key-00500", b"key-00501"), direction, Caching::Keep))?;
         assert_eq!(found.len(), 1);
         let after = tables.cache.hits_and_misses();
         assert!(after.0 + after.1 - hits - misses <= 4);

@@ -3,7 +3,8 @@ use crate::compaction::plan::{Pace, choose};
 use crate::entry::Version;
 use crate::horizon::{Horizon, Horizons};
 use crate::mvcc::{Visible, value};
-use crate::testing::{SMALL, Tables, TestResult, drain, entries, entry, put, stamp};
+use crate::source::{Entries, KeyRange};
+use crate::testing::{SMALL, Tables, TestResult, drain, entries, entry, of_levels, put, stamp};
 use crate::{KeyValue, Versionstamp};
 use proptest::prelude::*;
 
@@ -91,13 +92,13 @@ fn target(tables: &Tables, options: &Options) -> Target {
 }
 
 fn read(levels: &Arc<Levels>, at: Versionstamp, direction: Direction) -> Result<Vec<KeyValue>> {
-    let source = merge(levels.sources(&KeyRange::all(), direction), direction);
-    let mut visible = Visible::new(source, direction, at, time_of(at));
+    let cursor = of_levels(levels, &KeyRange::all(), direction);
+    let mut visible = Visible::new(cursor, direction, at, time_of(at));
     std::iter::from_fn(|| visible.next().transpose()).collect()
 }
 
 fn stored(levels: &Arc<Levels>) -> Result<Vec<Entry>> {
-    drain(merge(levels.sources(&KeyRange::all(), Direction::Forward), Direction::Forward))
+    drain(Box::new(Entries::new(of_levels(levels, &KeyRange::all(), Direction::Forward))))
 }
 
 /// What must be left of `all` when everything was rewritten down to one level.
