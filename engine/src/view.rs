@@ -74,13 +74,13 @@ impl View {
         [&self.active].into_iter().chain(self.sealed.iter().rev().map(|sealed| &sealed.memtable))
     }
 
-    /// The levels without tables of which a reader of `range` at `at` sees nothing: a scan over a deleted prefix must
-    /// not step over all that was in it.
-    fn levels_for(&self, range: &KeyRange, at: Versionstamp) -> Arc<Levels> {
+    /// The levels without the tables of which a reader of `range` at `at` sees nothing, if there are any: a scan over a
+    /// deleted prefix must not step over all that was in it.
+    fn levels_in_sight(&self, range: &KeyRange, at: Versionstamp) -> Option<Arc<Levels>> {
         let is_hidden = |table: &Reader| self.erasures.hide_all_of(table.meta(), at);
         let any =
             !self.erasures.is_empty() && self.levels.meeting_range(range).any(|(_, table)| is_hidden(table));
-        if any { Arc::new(self.levels.without(is_hidden)) } else { Arc::clone(&self.levels) }
+        any.then(|| Arc::new(self.levels.without(is_hidden)))
     }
 
     /// Every version of every key in `range` that a reader at `at` may see, and others.
@@ -90,7 +90,8 @@ impl View {
         let mut cursors: Vec<Part> = memtables
             .map(|memtable| Part::Memtable(Held::new(memtable.source(range.clone(), direction))))
             .collect();
-        self.levels_for(range, at).cursors(range, direction, &mut cursors);
+        let in_sight = self.levels_in_sight(range, at);
+        in_sight.as_ref().unwrap_or(&self.levels).cursors(range, direction, &mut cursors);
         Merge::new(cursors, direction)
     }
 }
