@@ -10,6 +10,7 @@
 //!   in stamps.
 
 mod cursor;
+mod filters;
 
 use crate::block::Found;
 use crate::counters::Reads;
@@ -58,6 +59,11 @@ impl Levels {
     ///
     /// [`Disorder`] when they are no levels.
     pub(crate) fn of(tables: impl IntoIterator<Item = (u8, Arc<Reader>)>) -> Result<Self, Disorder> {
+        Self::sharing(tables, 0)
+    }
+
+    /// The same, when `leaving` bytes of what is pinned are about to go.
+    fn sharing(tables: impl IntoIterator<Item = (u8, Arc<Reader>)>, leaving: u64) -> Result<Self, Disorder> {
         let mut levels = Self::empty();
         for (level, table) in tables {
             let tables = levels.levels.get_mut(usize::from(level)).ok_or(Disorder::Level(level))?;
@@ -65,6 +71,7 @@ impl Levels {
         }
         levels.sort();
         levels.check()?;
+        filters::share(&mut levels.levels, leaving);
         Ok(levels)
     }
 
@@ -76,12 +83,24 @@ impl Levels {
     /// If the result is no levels: whoever planned this is wrong.
     #[must_use]
     pub(crate) fn with(&self, added: Vec<(u8, Arc<Reader>)>, removed: &[TableDigest]) -> Self {
-        let kept = self.tables().filter(|(_, table)| !removed.contains(&table.meta().digest));
-        let kept = kept.map(|(level, table)| (level, Arc::clone(table)));
-        match Self::of(kept.chain(added)) {
+        let tables = self.tables().map(|(level, table)| (level, Arc::clone(table)));
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            tables.partition(|(_, table)| removed.contains(&table.meta().digest));
+        let stays = |table: &Arc<Reader>| added.iter().any(|(_, added)| Arc::ptr_eq(added, table));
+        let leaving = gone.iter().filter(|(_, table)| !stays(table));
+        let leaving = leaving.map(|(_, table)| table.pinned_bytes()).sum();
+        match Self::sharing(kept.into_iter().chain(added), leaving) {
             Ok(levels) => Self { reads: Arc::clone(&self.reads), ..levels },
             Err(disorder) => panic!("an edit keeps the levels in order: {disorder}"),
         }
+    }
+
+    /// These levels without some tables.
+    #[must_use]
+    pub(crate) fn without(&self, leave_out: impl Fn(&Reader) -> bool) -> Self {
+        let mut left = self.clone();
+        left.levels.iter_mut().for_each(|tables| tables.retain(|table| !leave_out(table)));
+        left
     }
 
     fn sort(&mut self) {

@@ -120,7 +120,8 @@ impl Snapshot {
     fn scan(&self, range: &KeyRange, direction: Direction) -> Range {
         self.view.levels.reads().range();
         let view = Arc::clone(&self.view);
-        let visible = Visible::new(self.view.cursor(range, direction), direction, self.at, self.time_ms)
+        let cursor = self.view.cursor(range, direction, self.at);
+        let visible = Visible::new(cursor, direction, self.at, self.time_ms)
             .with_erasures(Arc::clone(&view.erasures))
             .with_lookup(Box::new(move |key, at| view.get(key, at)));
         Range { visible, refused: None, failed: false }

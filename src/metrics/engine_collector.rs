@@ -68,6 +68,7 @@ impl Collector for EngineCollector {
         }
         let gauges = [
             ("engine_memtable_bytes", "Memory of memtables", s.memtable_bytes),
+            ("engine_pinned_bytes", "Memory of indexes and filters of open tables", s.memory.pinned),
             ("engine_memtables", "Memtables, the active one and those to be flushed", s.memtables),
             ("engine_sync_max_ns", "The longest sync of the log, nanoseconds", s.sync_times.max_ns),
             ("engine_held_views", "States out of date that snapshots hold on to", s.held_views),
@@ -77,6 +78,13 @@ impl Collector for EngineCollector {
                 s.oldest_view_ms,
             ),
             ("engine_table_bytes", "Bytes of live tables", s.table_bytes),
+            ("engine_history_bytes", "Bytes of old versions in tables", s.history_bytes),
+            (
+                "engine_history_age_ms",
+                "How far back versions can be read, 0 while all can",
+                s.history_age_ms.unwrap_or(0),
+            ),
+            ("engine_erasures", "Deleted prefixes that may still hide something", s.erasures),
             ("engine_tables", "Live tables", s.tables.iter().sum()),
             ("engine_segments", "Sealed log segments kept", s.segments),
             ("disk_available_bytes", "Free bytes on the disk", s.disk_available_bytes),

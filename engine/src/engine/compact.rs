@@ -52,8 +52,9 @@ impl Core {
 
     fn compact_step_of(&self, slot: &mut Option<Compaction>) -> Result<bool> {
         if slot.is_none() {
-            let view = self.view.load_full();
+            // In this order: the view must have every erasure that the horizons may come to pass.
             let flushed = self.manifest.lock().state().flushed;
+            let view = self.view.load_full();
             let bounds = self.due_bounds(&view, flushed);
             let pace = self.pressure.pace(self.env.clock.now_ms());
             let Some(choice) = plan::choose(&view.levels, &self.options, &bounds, pace)? else {

@@ -113,6 +113,8 @@ impl Statistics {
 pub struct MemoryUse {
     /// Blocks in the cache, of all engines that share it.
     pub cache: u64,
+    /// Top indexes and filters of open tables, of all engines that share the cache: blocks have what they leave.
+    pub pinned: u64,
     /// Memtables, the active one and those that wait for their flush.
     pub memtables: u64,
     /// What a flush and a compaction under way hold.
@@ -122,7 +124,7 @@ pub struct MemoryUse {
 impl MemoryUse {
     /// The sum.
     pub fn total(&self) -> u64 {
-        self.cache + self.memtables + self.working
+        self.cache + self.pinned + self.memtables + self.working
     }
 }
 
@@ -244,6 +246,7 @@ impl Core {
         let amounts = self.account.amounts();
         MemoryUse {
             cache: self.cache.bytes(),
+            pinned: self.cache.pinned_bytes(),
             memtables: amounts.active + amounts.sealed,
             working: self.counters.flush_memory.load(Ordering::Relaxed)
                 + self.counters.compaction_memory.load(Ordering::Relaxed),

@@ -86,12 +86,13 @@ impl Statistics {
         writeln!(f, "memtables    {}, {}", self.memtables, Bytes(self.memtable_bytes))?;
         let stalled = Time(self.stalled_ms.saturating_mul(1_000_000));
         writeln!(f, "stalls       {} writers waited, {stalled} in all", self.stalls)?;
-        let MemoryUse { cache, memtables, working } = self.memory;
+        let MemoryUse { cache, pinned, memtables, working } = self.memory;
         writeln!(
             f,
-            "memory       {}: cache {}, memtables {}, at work {}",
+            "memory       {}: cache {}, pinned {}, memtables {}, at work {}",
             Bytes(self.memory.total()),
             Bytes(cache),
+            Bytes(pinned),
             Bytes(memtables),
             Bytes(working)
         )
@@ -155,7 +156,7 @@ mod tests {
             memtable_bytes: 700,
             stalls: 3,
             stalled_ms: 12,
-            memory: MemoryUse { cache: 1 << 20, memtables: 700, working: 0 },
+            memory: MemoryUse { cache: 1 << 20, pinned: 5, memtables: 700, working: 0 },
             levels: vec![
                 LevelStatistics {
                     tables: 2,
@@ -194,7 +195,7 @@ log          3.0 MiB written; syncs: 2, mean 65.0 µs, longest 80.0 µs
 segments     0 sealed, 0 B
 memtables    1, 700 B
 stalls       3 writers waited, 12.0 ms in all
-memory       1.0 MiB: cache 1.0 MiB, memtables 700 B, at work 0 B
+memory       1.0 MiB: cache 1.0 MiB, pinned 5 B, memtables 700 B, at work 0 B
 flushes      0, 1.0 MiB written
 compactions  0, 0 B written
              2.00 bytes written for each one asked for
