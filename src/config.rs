@@ -58,6 +58,10 @@ pub struct Flags {
     #[arg(long, env = "CAIRN_HISTORY", value_name = "DURATION")]
     pub history: Option<String>,
 
+    /// Memory for cached blocks, the newest writes and the upkeep of the data, such as 512MiB [default: 160MiB]
+    #[arg(long, env = "CAIRN_MEMORY", value_name = "SIZE")]
+    pub memory: Option<String>,
+
     /// How long the archive is kept, such as 7d [default: 24h for file://, for ever for s3://]
     #[arg(long, env = "CAIRN_ARCHIVE_RETENTION", value_name = "DURATION")]
     pub archive_retention: Option<String>,
@@ -78,6 +82,7 @@ struct File {
     log_format: Option<String>,
     disk_reserve: Option<String>,
     history: Option<String>,
+    memory: Option<String>,
     archive_retention: Option<String>,
     checkpoint_interval: Option<String>,
 }
@@ -119,6 +124,8 @@ pub struct Settings {
     pub disk_reserve_bytes: Option<u64>,
     /// How long old versions can be read, in milliseconds.
     pub history_ms: u64,
+    /// Memory of the engine, in bytes; `None` is its default.
+    pub memory_bytes_max: Option<u64>,
     /// How long the archive is kept, in milliseconds; `None` when it was not said.
     pub archive_retention_ms: Option<u64>,
     /// How often a checkpoint is archived, in milliseconds.
@@ -135,6 +142,7 @@ impl std::fmt::Debug for Settings {
             .field("log_format", &self.log_format)
             .field("disk_reserve_bytes", &self.disk_reserve_bytes)
             .field("history_ms", &self.history_ms)
+            .field("memory_bytes_max", &self.memory_bytes_max)
             .field("archive_retention_ms", &self.archive_retention_ms)
             .field("checkpoint_interval_ms", &self.checkpoint_interval_ms)
             .finish_non_exhaustive()
@@ -197,6 +205,7 @@ impl Settings {
             log_format: log_format.as_deref().map_or(Ok(LogFormat::Text), parse_log_format)?,
             disk_reserve_bytes: bytes("disk-reserve", flags.disk_reserve.or(file.disk_reserve))?,
             history_ms: millis("history", flags.history.or(file.history))?.unwrap_or(DEFAULT_HISTORY_MS),
+            memory_bytes_max: bytes("memory", flags.memory.or(file.memory))?,
             archive_retention_ms: millis(
                 "archive-retention",
                 flags.archive_retention.or(file.archive_retention),

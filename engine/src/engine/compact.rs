@@ -72,7 +72,9 @@ impl Core {
         let before = compaction.rewrite.counts();
         let more = compaction.rewrite.step(step_bytes(&self.options))?;
         let after = compaction.rewrite.counts();
-        self.budget.io().charge(after.written_bytes.saturating_sub(before.written_bytes));
+        self.budget
+            .io()
+            .charge(after.written_bytes.saturating_sub(before.written_bytes), self.env.clock.now_ms());
         self.pressure.grant(after.read_bytes - before.read_bytes);
         if !more && let Some(compaction) = slot.take() {
             self.end_compaction(compaction)?;
