@@ -96,10 +96,12 @@ impl Core {
         let Compaction { rewrite, bounds } = compaction;
         let (choice, counts) = (rewrite.choice().clone(), rewrite.counts());
         let metas = rewrite.finish()?;
+        let bytes: u64 = metas.iter().map(|meta| meta.bytes).sum();
+        self.budget.io().charge(bytes.saturating_sub(counts.written_bytes), self.env.clock.now_ms());
         let open = |meta: &table::Meta| Ok((choice.to, self.open_table(meta.clone(), &bounds)?));
         let added = metas.iter().map(open).collect::<Result<Vec<_>>>()?;
         self.install(&choice, &metas, added, &bounds)?;
-        self.counters.compacted(metas.iter().map(|meta| meta.bytes).sum());
+        self.counters.compacted(bytes);
         if choice.from == 0 {
             self.pressure.level0_rewritten(counts);
         }

@@ -165,6 +165,7 @@ impl Core {
     }
 
     fn end_flush(&self, flush: Flush) -> Result<()> {
+        let counted = flush.written_bytes();
         let Flush { sealed, bounds, writer, .. } = flush;
         let written = match writer {
             Some(writer) => Some(self.open_table(writer.finish()?, &bounds)?),
@@ -180,6 +181,7 @@ impl Core {
         edits.extend(raised.edits.iter().cloned());
         manifest.commit(edits)?;
         let bytes = written.as_ref().map_or(0, |table| table.meta().bytes);
+        self.budget.io().charge(bytes.saturating_sub(counted), self.env.clock.now_ms());
         self.show_raised(manifest.state_mut(), &raised, levels, |view| drop(view.sealed.remove(0)));
         drop(manifest);
         let memtable_bytes = sealed.memtable.bytes() as u64;
