@@ -64,6 +64,10 @@ pub struct Flags {
     #[arg(long, env = "CAIRN_HISTORY_SIZE", value_name = "SIZE")]
     pub history_size: Option<String>,
 
+    /// Memory for cached blocks, the newest writes and the upkeep of the data, such as 512MiB [default: 160MiB]
+    #[arg(long, env = "CAIRN_MEMORY", value_name = "SIZE")]
+    pub memory: Option<String>,
+
     /// How long the archive is kept, such as 7d [default: 24h for file://, for ever for s3://]
     #[arg(long, env = "CAIRN_ARCHIVE_RETENTION", value_name = "DURATION")]
     pub archive_retention: Option<String>,
@@ -85,6 +89,7 @@ struct File {
     disk_reserve: Option<String>,
     history: Option<String>,
     history_size: Option<String>,
+    memory: Option<String>,
     archive_retention: Option<String>,
     checkpoint_interval: Option<String>,
 }
@@ -128,6 +133,8 @@ pub struct Settings {
     pub history_ms: u64,
     /// Bytes that old versions may take.
     pub history_bytes_max: u64,
+    /// Memory of the engine, in bytes; `None` is its default.
+    pub memory_bytes_max: Option<u64>,
     /// How long the archive is kept, in milliseconds; `None` when it was not said.
     pub archive_retention_ms: Option<u64>,
     /// How often a checkpoint is archived, in milliseconds.
@@ -145,6 +152,7 @@ impl std::fmt::Debug for Settings {
             .field("disk_reserve_bytes", &self.disk_reserve_bytes)
             .field("history_ms", &self.history_ms)
             .field("history_bytes_max", &self.history_bytes_max)
+            .field("memory_bytes_max", &self.memory_bytes_max)
             .field("archive_retention_ms", &self.archive_retention_ms)
             .field("checkpoint_interval_ms", &self.checkpoint_interval_ms)
             .finish_non_exhaustive()
@@ -209,6 +217,7 @@ impl Settings {
             history_ms: millis("history", flags.history.or(file.history))?.unwrap_or(DEFAULT_HISTORY_MS),
             history_bytes_max: bytes("history-size", flags.history_size.or(file.history_size))?
                 .unwrap_or(DEFAULT_HISTORY_BYTES_MAX),
+            memory_bytes_max: bytes("memory", flags.memory.or(file.memory))?,
             archive_retention_ms: millis(
                 "archive-retention",
                 flags.archive_retention.or(file.archive_retention),

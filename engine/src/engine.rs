@@ -75,6 +75,7 @@ pub(crate) struct Core {
     erasing: Mutex<(usize, usize)>,
     manifest: Mutex<Manifest>,
     flush: Mutex<Option<flush::Flush>>,
+    last_upkeep_ms: AtomicU64,
     compaction: Mutex<Option<compact::Compaction>>,
     commits: CommitQueue,
     /// Segments with records above this version stay for the archive.

@@ -18,7 +18,7 @@ use crate::sequencer::State;
 use crate::server::{self, Drained};
 use crate::telemetry;
 use anyhow::{Context, bail};
-use engine::{Env, Options, Recovery};
+use engine::{Budget, BudgetOptions, Env, Options, Recovery};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,7 +51,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let listener = runtime
         .block_on(server::bind(settings.addr))
         .with_context(|| format!("cannot serve on {}", settings.addr))?;
-    let (engine, recovery) = dir.open_engine(options(&settings))?;
+    let budget = Budget::new(budget_options(&settings))?;
+    let (engine, recovery) = dir.open_engine_with_budget(options(&settings), &budget)?;
     report(&recovery);
     if let Some(file) = import::unfinished(&engine) {
         tracing::warn!(file, "an import into this database did not finish: run it again");
@@ -95,6 +96,14 @@ fn options(settings: &Settings) -> Options {
         history_bytes_max: settings.history_bytes_max,
         disk_reserve_bytes: settings.disk_reserve_bytes,
         ..Options::default()
+    }
+}
+
+fn budget_options(settings: &Settings) -> BudgetOptions {
+    let defaults = BudgetOptions::default();
+    BudgetOptions {
+        memory_bytes_max: settings.memory_bytes_max.unwrap_or(defaults.memory_bytes_max),
+        ..defaults
     }
 }
 

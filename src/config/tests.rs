@@ -27,7 +27,7 @@ fn nothing_said_is_safe_and_complete() -> TestResult {
 
 #[test]
 fn a_flag_wins_over_the_file_and_the_file_over_the_default() -> TestResult {
-    let text = "data = '/srv/kv'\naddr = '0.0.0.0:1'\nhistory = '2h'\nhistory-size = '2GiB'\nlog-format = 'json'\ndisk-reserve = '3GiB'";
+    let text = "data = '/srv/kv'\naddr = '0.0.0.0:1'\nhistory = '2h'\nhistory-size = '2GiB'\nlog-format = 'json'\ndisk-reserve = '3GiB'\nmemory = '1GiB'";
     let flags = Flags { addr: Some("[::1]:2".to_owned()), ..Flags::default() };
     let settings = with_file(text, flags)?;
     assert_eq!(settings.data, Path::new("/srv/kv"));
@@ -35,6 +35,7 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() -> TestResult {
     assert_eq!((settings.history_ms, settings.history_bytes_max), (7_200_000, 2 << 30));
     assert_eq!(settings.log_format, LogFormat::Json);
     assert_eq!(settings.disk_reserve_bytes, Some(3 << 30));
+    assert_eq!(settings.memory_bytes_max, Some(1 << 30));
     assert_eq!(settings.checkpoint_interval_ms, DEFAULT_CHECKPOINT_INTERVAL_MS);
     Ok(())
 }

@@ -73,7 +73,9 @@ impl Core {
         let before = compaction.rewrite.counts();
         let more = compaction.rewrite.step(step_bytes(&self.options))?;
         let after = compaction.rewrite.counts();
-        self.budget.io().charge(after.written_bytes.saturating_sub(before.written_bytes));
+        self.budget
+            .io()
+            .charge(after.written_bytes.saturating_sub(before.written_bytes), self.env.clock.now_ms());
         self.pressure.grant(after.read_bytes - before.read_bytes);
         if !more && let Some(compaction) = slot.take() {
             self.end_compaction(compaction)?;
@@ -95,11 +97,13 @@ impl Core {
         let Compaction { rewrite, bounds } = compaction;
         let (choice, counts) = (rewrite.choice().clone(), rewrite.counts());
         let metas = rewrite.finish()?;
+        let bytes: u64 = metas.iter().map(|meta| meta.bytes).sum();
+        self.budget.io().charge(bytes.saturating_sub(counts.written_bytes), self.env.clock.now_ms());
         let open = |meta: &table::Meta| Ok((choice.to, self.open_table(meta.clone(), &bounds)?));
         let added = metas.iter().map(open).collect::<Result<Vec<_>>>()?;
         self.install(&choice, &metas, added, &bounds)?;
         let read = choice.inputs.iter().map(|table| table.meta().bytes).sum();
-        self.counters.compacted(choice.to, read, metas.iter().map(|meta| meta.bytes).sum());
+        self.counters.compacted(choice.to, read, bytes);
         if choice.from == 0 {
             self.pressure.level0_rewritten(counts);
         }

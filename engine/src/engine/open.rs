@@ -124,6 +124,7 @@ pub(super) fn open(
         erasing: Mutex::default(),
         manifest: Mutex::new(manifest),
         flush: Mutex::new(None),
+        last_upkeep_ms: AtomicU64::new(0),
         compaction: Mutex::new(None),
         commits: CommitQueue::default(),
         keep_after: Mutex::new(None),
