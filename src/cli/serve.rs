@@ -42,6 +42,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let settings = Settings::resolve(args.flags)?;
     telemetry::start(settings.log_format)?;
     server::raise_file_limit();
+    server::keep_memory_small();
     // Before the directory: an archive that cannot be must leave nothing behind.
     let store = archive::open(&settings)?;
     let env = Env::real();
