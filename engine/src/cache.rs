@@ -2,16 +2,27 @@
 //!
 //! - Blocks are never altered, so a cached block is never stale: a table that is gone leaves
 //!   blocks that nobody asks for, and they are the first to go.
+//! - What stays in memory for as long as a table is open, its top index and its filter, is pinned: it counts
+//!   against the same number of bytes, and blocks have what is left, at least a quarter. Top indexes are always
+//!   pinned (about 1 byte for each 4,000 of a table). Filters (9 bits a key) are pinned while three quarters are not
+//!   reached; a table without its filter is searched as if each key might be in it. So memory does not
+//!   grow with the data, and data whose filters do not fit costs its readers of absent keys a block or two each.
 //! - What a reader holds of a block that was evicted is not counted.
 
 use crate::block::Block;
+use crate::counters::Sharded;
+use parking_lot::Mutex;
 use quick_cache::Weighter;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes a cached block takes besides its content.
 const BLOCK_OVERHEAD_BYTES: u64 = 128;
 /// How many bytes a block has, about, to size the tables of the cache.
 const BLOCK_BYTES_USUAL: u64 = 4 << 10;
+/// Blocks have at least one part in this many of the cache, whatever is pinned.
+const BLOCKS_PART: u64 = 4;
 
 /// Which block of which table: see [`Cache::next_table`].
 type Key = (u64, u64);
@@ -20,9 +31,35 @@ type Key = (u64, u64);
 #[derive(Debug)]
 pub(crate) struct Cache {
     blocks: quick_cache::sync::Cache<Key, Block, ByLen>,
+    bytes_max: u64,
+    pinned: Mutex<u64>,
     tables: AtomicU64,
-    hits: AtomicU64,
-    misses: AtomicU64,
+    looked_up: Sharded<2>,
+}
+
+const HITS: usize = 0;
+const MISSES: usize = 1;
+
+/// A part of a table that stays in memory, and is counted, for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Pinned<T> {
+    part: T,
+    bytes: u64,
+    cache: Arc<Cache>,
+}
+
+impl<T> Deref for Pinned<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.part
+    }
+}
+
+impl<T> Drop for Pinned<T> {
+    fn drop(&mut self) {
+        self.cache.change_pinned(|pinned| pinned.saturating_sub(self.bytes));
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -40,9 +77,10 @@ impl Cache {
         let blocks = usize::try_from(bytes_max / BLOCK_BYTES_USUAL).unwrap_or(usize::MAX).max(16);
         Self {
             blocks: quick_cache::sync::Cache::with_weighter(blocks, bytes_max, ByLen),
+            bytes_max,
+            pinned: Mutex::new(0),
             tables: AtomicU64::new(0),
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
+            looked_up: Sharded::default(),
         }
     }
 
@@ -54,8 +92,7 @@ impl Cache {
     /// The block of `table` at `offset`, when it is there.
     pub(crate) fn get(&self, table: u64, offset: u64) -> Option<Block> {
         let found = self.blocks.get(&(table, offset));
-        let count = if found.is_some() { &self.hits } else { &self.misses };
-        count.fetch_add(1, Ordering::Relaxed);
+        self.looked_up.add(if found.is_some() { HITS } else { MISSES }, 1);
         found
     }
 
@@ -66,12 +103,37 @@ impl Cache {
 
     /// How often a block was there, and how often not, since the cache was made.
     pub(crate) fn hits_and_misses(&self) -> (u64, u64) {
-        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
+        (self.looked_up.total(HITS), self.looked_up.total(MISSES))
     }
 
-    /// Bytes in use.
+    /// Bytes of blocks in use.
     pub(crate) fn bytes(&self) -> u64 {
         self.blocks.weight()
+    }
+
+    /// Bytes that are pinned.
+    pub(crate) fn pinned_bytes(&self) -> u64 {
+        *self.pinned.lock()
+    }
+
+    /// Whether a filter of `bytes` can be pinned when `leaving` bytes of what is pinned are about to go.
+    pub(crate) fn has_room(&self, bytes: u64, leaving: u64) -> bool {
+        let pinned = self.pinned_bytes().saturating_sub(leaving);
+        pinned.saturating_add(bytes) <= self.bytes_max - self.bytes_max / BLOCKS_PART
+    }
+
+    /// Pins a part of a table that takes `bytes`, whether there is room or not.
+    pub(crate) fn pin<T>(self: &Arc<Self>, part: T, bytes: u64) -> Pinned<T> {
+        self.change_pinned(|pinned| pinned.saturating_add(bytes));
+        Pinned { part, bytes, cache: Arc::clone(self) }
+    }
+
+    /// Blocks get what is left. Under the lock, so that the last change decides.
+    fn change_pinned(&self, change: impl FnOnce(u64) -> u64) {
+        let mut pinned = self.pinned.lock();
+        *pinned = change(*pinned);
+        let left = self.bytes_max.saturating_sub(*pinned);
+        self.blocks.set_capacity(left.max(self.bytes_max / BLOCKS_PART));
     }
 }
 
@@ -112,6 +174,30 @@ mod tests {
         assert!(cache.get(one, 16).is_some());
         assert!(cache.get(two, 16).is_none() && cache.get(one, 17).is_none());
         assert_eq!(cache.hits_and_misses(), (1, 2));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_pinned_leaves_less_to_blocks_but_at_least_a_quarter() -> TestResult {
+        let cache = Arc::new(Cache::new(1 << 20));
+        let fill = || -> Result<u64, crate::codec::Malformed> {
+            for offset in 0..1_000 {
+                cache.insert(0, offset, block(4_000)?);
+            }
+            Ok(cache.bytes())
+        };
+        let all = fill()?;
+        assert!(cache.has_room(3 << 18, 0) && !cache.has_room((3 << 18) + 1, 0));
+        let half = cache.pin((), 1 << 19);
+        assert!(cache.bytes() <= 1 << 19, "blocks make room at once");
+        assert!(cache.has_room(1 << 18, 0) && !cache.has_room((1 << 18) + 1, 0));
+        assert!(cache.has_room(1 << 19, 1 << 18));
+        let more = cache.pin((), 1 << 20);
+        let least = fill()?;
+        assert!((1 << 17..=1 << 18).contains(&least), "{least} bytes of blocks");
+        assert_eq!(cache.pinned_bytes(), 3 << 19);
+        drop((half, more));
+        assert_eq!((cache.pinned_bytes(), fill()?), (0, all));
         Ok(())
     }
 

@@ -43,7 +43,7 @@ use std::sync::{Arc, Weak};
 
 pub use checkpoint::Checkpoint;
 pub use open::Recovery;
-pub use statistics::{MemoryUse, Statistics};
+pub use statistics::{LevelStatistics, MemoryUse, Statistics};
 pub use upkeep::Progress;
 
 /// A log-structured store with versionstamped MVCC in one directory. Clones share it.

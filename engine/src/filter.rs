@@ -17,6 +17,8 @@
 //! - The three numbers are checked against the number of fingerprints, which keeps every slot
 //!   inside; a look-up is bounds-checked besides.
 //!
+//! Whether a filter is in memory is decided elsewhere: by [`cache`](crate::cache) and `levels`.
+//!
 //! A fuse filter and not a Bloom filter of our own: it takes 9 bits a key where a Bloom filter of
 //! the same error takes 12, and checking its three numbers makes hostile bytes as harmless. It
 //! can fail to build, for some sets of hashes and with no seed to help; a table without a filter

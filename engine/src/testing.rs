@@ -161,10 +161,14 @@ pub(crate) struct Tables {
 
 impl Tables {
     pub(crate) fn new() -> Result<Self, std::io::Error> {
+        Self::with_cache(1 << 20)
+    }
+
+    pub(crate) fn with_cache(bytes: u64) -> Result<Self, std::io::Error> {
         let sim = Sim::new();
         sim.create_dir_all(Self::dir())?;
         let fs: Arc<dyn Fs> = Arc::new(sim.clone());
-        Ok(Self { sim, fs, cache: Arc::new(Cache::new(1 << 20)), numbers: Arc::default() })
+        Ok(Self { sim, fs, cache: Arc::new(Cache::new(bytes)), numbers: Arc::default() })
     }
 
     pub(crate) fn dir() -> &'static Path {

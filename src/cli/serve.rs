@@ -93,6 +93,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 fn options(settings: &Settings) -> Options {
     Options {
         history_ms: settings.history_ms,
+        history_bytes_max: settings.history_bytes_max,
         disk_reserve_bytes: settings.disk_reserve_bytes,
         ..Options::default()
     }

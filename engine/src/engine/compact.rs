@@ -52,8 +52,9 @@ impl Core {
 
     fn compact_step_of(&self, slot: &mut Option<Compaction>) -> Result<bool> {
         if slot.is_none() {
-            let view = self.view.load_full();
+            // In this order: the view must have every erasure that the horizons may come to pass.
             let flushed = self.manifest.lock().state().flushed;
+            let view = self.view.load_full();
             let bounds = self.due_bounds(&view, flushed);
             let pace = self.pressure.pace(self.env.clock.now_ms());
             let Some(choice) = plan::choose(&view.levels, &self.options, &bounds, pace)? else {
@@ -87,7 +88,7 @@ impl Core {
         let metas: Vec<_> = choice.inputs.iter().map(|table| table.meta().clone()).collect();
         let added = choice.inputs.iter().map(|table| (choice.to, Arc::clone(table))).collect();
         self.install(choice, &metas, added, bounds)?;
-        self.counters.compacted(0);
+        self.counters.moved(choice.to, choice.inputs.iter().map(|table| table.meta().bytes).sum());
         self.levels_changed();
         Ok(())
     }
@@ -101,7 +102,8 @@ impl Core {
         let open = |meta: &table::Meta| Ok((choice.to, self.open_table(meta.clone(), &bounds)?));
         let added = metas.iter().map(open).collect::<Result<Vec<_>>>()?;
         self.install(&choice, &metas, added, &bounds)?;
-        self.counters.compacted(bytes);
+        let read = choice.inputs.iter().map(|table| table.meta().bytes).sum();
+        self.counters.compacted(choice.to, read, bytes);
         if choice.from == 0 {
             self.pressure.level0_rewritten(counts);
         }

@@ -97,7 +97,6 @@ pub(super) fn open(
         highest: horizons.highest(),
         horizons,
         erasures: Arc::new(erasures),
-        reads: Arc::default(),
     };
     let disk = super::statistics::DiskSpace::new(options.disk_reserve_bytes);
     disk.refresh(&*env.fs, dir)?;
@@ -175,7 +174,10 @@ fn open_tables(fs: &Arc<dyn Fs>, dir: &Path, state: &State, cache: &Arc<Cache>) 
         let table = table::Reader::open(fs, &tables_dir, meta.clone(), Arc::clone(cache))?;
         Ok((*level, Arc::new(table)))
     };
-    let tables = state.tables.iter().map(open).collect::<Result<Vec<_>>>()?;
+    // From the top down: where there is no room for all filters, the upper ones are worth more.
+    let mut tables: Vec<_> = state.tables.iter().collect();
+    tables.sort_by_key(|(level, _)| *level);
+    let tables = tables.into_iter().map(open).collect::<Result<Vec<_>>>()?;
     Levels::of(tables).map_err(|disorder| Error::Damaged {
         path: dir.join("manifest"),
         offset: 0,

@@ -145,3 +145,60 @@ fn a_range_of_one_absent_key_opens_no_table() -> TestResult {
     assert_eq!(cursors(&levels, &KeyRange::new(&[9], &[8]), Direction::Forward).len(), 0);
     Ok(())
 }
+
+/// A table of 200 keys that begin with `first`.
+fn wide(tables: &Tables, first: u8, at: u64) -> Result<Arc<Reader>> {
+    let all: Vec<Entry> = (0..200u8).map(|key| entry(vec![first, key], at, put("value"))).collect();
+    tables.table(&all)
+}
+
+fn filters(levels: &Levels) -> [usize; LEVELS] {
+    levels.levels.each_ref().map(|tables| {
+        let pinned = tables.iter().filter(|table| table.pinned_filter_bytes() > 0);
+        pinned.count()
+    })
+}
+
+#[test]
+fn upper_tables_have_their_filters_and_what_is_pinned_stays_within_its_share() -> TestResult {
+    const BYTES: u64 = 24 << 10;
+    let tables = Tables::with_cache(BYTES)?;
+    let mut levels = Levels::empty();
+    for first in 0..60 {
+        levels = levels.with(vec![(3, wide(&tables, first, 1)?)], &[]);
+    }
+    let full = filters(&levels)[3];
+    assert!((10..60).contains(&full), "{full} of 60 filters fit");
+    for first in 0..5 {
+        levels = levels.with(vec![(0, wide(&tables, first, 2 + u64::from(first))?)], &[]);
+        let filter = levels.level(0)[0].filter_bytes();
+        let pinned = tables.cache.pinned_bytes();
+        assert!(pinned <= BYTES / 4 * 3 + filter, "{pinned} bytes are pinned");
+    }
+    assert_eq!(filters(&levels)[0], 5, "new tables on top have filters");
+    assert!(filters(&levels)[3] < full, "at the cost of the deepest level");
+    for key in (0..60).flat_map(|first| [[first, 0], [first, 199], [first, 200]]) {
+        let expected =
+            (key[1] < 200).then(|| (stamp(if key[0] < 5 { 2 + u64::from(key[0]) } else { 1 }), put("value")));
+        assert_eq!(levels.get(&key, stamp(99))?, expected);
+    }
+    Ok(())
+}
+
+#[test]
+fn filters_come_back_when_there_is_room_again() -> TestResult {
+    let tables = Tables::with_cache(4 << 10)?;
+    let mut levels = Levels::empty();
+    for first in 0..20 {
+        levels = levels.with(vec![(1, wide(&tables, first, 1)?)], &[]);
+    }
+    let with_filter = |levels: &Levels| {
+        let tables = levels.level(1).iter().filter(|table| table.pinned_filter_bytes() > 0);
+        tables.map(|table| table.meta().digest).collect::<Vec<_>>()
+    };
+    let before = with_filter(&levels);
+    assert!(!before.is_empty() && before.len() < 20, "{} of 20 filters fit", before.len());
+    let after = with_filter(&levels.with(vec![], &before));
+    assert_eq!(after.len(), before.len(), "others take their place");
+    Ok(())
+}

@@ -1,7 +1,7 @@
 //! Reads a table: what it holds at a stamp, and its entries in either direction.
 //!
-//! - Header, trailer, footer, top index and filter are read and checked when the table is opened,
-//!   and kept in memory; other blocks are read when needed and checked each time.
+//! - Header, trailer, footer, top index and, where there is room, the filter are read and checked when the table is
+//!   opened, and kept in memory; other blocks are read when needed and checked each time.
 //! - The file stays open: it can be read until the reader is dropped, also when its name is gone.
 
 use super::cursor::TableCursor;
@@ -10,7 +10,7 @@ use super::{HEADER_LEN, Handle, Meta, check_header};
 use crate::block::frame::{self, Kind};
 use crate::block::walk::Walk;
 use crate::block::{Block, Found};
-use crate::cache::Cache;
+use crate::cache::{Cache, Pinned};
 use crate::codec::Malformed;
 use crate::entry::Direction;
 use crate::filter::{self, Filter};
@@ -19,9 +19,11 @@ use crate::horizon::Horizons;
 use crate::source::{Cursor, KeyRange};
 use crate::{Error, Result, Versionstamp};
 use bytes::Bytes;
+use std::cell::Cell;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes that [`Reader::verify`] reads at a time.
 const VERIFY_BYTES: usize = 1 << 20;
@@ -41,26 +43,33 @@ pub(crate) struct Probe<'k> {
     /// The key.
     pub(crate) key: &'k [u8],
     hash: u64,
+    /// Tables that a filter left out.
+    pub(crate) rejected: Cell<u64>,
+    /// Tables that a filter let through and that do not have it.
+    pub(crate) in_vain: Cell<u64>,
 }
 
 impl<'k> Probe<'k> {
     /// For `key`.
     pub(crate) fn new(key: &'k [u8]) -> Self {
-        Self { key, hash: filter::hash(key) }
+        Self { key, hash: filter::hash(key), rejected: Cell::new(0), in_vain: Cell::new(0) }
     }
 }
 
-/// An open table.
-#[derive(Debug)]
+/// An open table. Clones share everything but whether they have the filter.
+#[derive(Debug, Clone)]
 pub(crate) struct Reader {
     path: PathBuf,
     file: Arc<dyn File>,
     meta: Meta,
     footer: Footer,
-    top: Block,
-    filter: Option<Filter>,
+    top: Arc<Pinned<Block>>,
+    /// Not there when there is none, or no room for it.
+    filter: Option<Arc<Pinned<Filter>>>,
     cache: Arc<Cache>,
     number: u64,
+    /// Shared with what it was cloned from: the same table with or without its filter.
+    blocks_read: Arc<AtomicU64>,
     /// The horizons under which it was written; unknown ones are before all history.
     written_by: Arc<Horizons>,
 }
@@ -93,16 +102,63 @@ impl Reader {
             return Err(Error::Damaged { path, offset: footer_handle.offset, expected });
         }
         let top = parts.block(Kind::Index, footer.top_index)?;
-        let filter = match footer.filter {
-            Some(handle) => {
-                let bytes = parts.frame(Kind::Filter, handle)?;
-                Some(Filter::decode(&bytes).map_err(at(&path, handle))?)
-            }
-            None => None,
-        };
+        let top_bytes = top.len() as u64;
+        let top = Arc::new(cache.pin(top, top_bytes));
         let number = cache.next_table();
         let written_by = Arc::default();
-        Ok(Self { path, file, meta, footer, top, filter, cache, number, written_by })
+        let table = Self {
+            path,
+            file,
+            meta,
+            footer,
+            top,
+            filter: None,
+            cache,
+            number,
+            blocks_read: Arc::default(),
+            written_by,
+        };
+        if table.cache.has_room(table.filter_bytes(), 0) { table.with_filter() } else { Ok(table) }
+    }
+
+    /// Bytes of its filter, pinned or not; 0 when it was written without one.
+    pub(crate) fn filter_bytes(&self) -> u64 {
+        self.footer.filter.map_or(0, |handle| u64::from(handle.len))
+    }
+
+    /// Bytes of its filter if that is pinned.
+    pub(crate) fn pinned_filter_bytes(&self) -> u64 {
+        if self.filter.is_some() { self.filter_bytes() } else { 0 }
+    }
+
+    /// Bytes of what stays in memory while it is open.
+    pub(crate) fn pinned_bytes(&self) -> u64 {
+        self.top.len() as u64 + self.pinned_filter_bytes()
+    }
+
+    /// The cache that its blocks are in.
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// The same with its filter pinned, if it was written with one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`], or what the disk says.
+    pub(crate) fn with_filter(&self) -> Result<Self> {
+        let mut table = self.clone();
+        if let Some(handle) = self.footer.filter {
+            let filter = self.parts().frame(Kind::Filter, handle)?;
+            let filter = Filter::decode(&filter).map_err(self.damaged(handle))?;
+            table.filter = Some(Arc::new(self.cache.pin(filter, u64::from(handle.len))));
+        }
+        Ok(table)
+    }
+
+    /// The same without its filter.
+    pub(crate) fn without_filter(&self) -> Self {
+        Self { filter: None, ..self.clone() }
     }
 
     /// Notes that what an erasure at or below `horizons` hides is not in it.
@@ -125,7 +181,7 @@ impl Reader {
     /// [`Error::Damaged`].
     pub(crate) fn bytes_in(&self, ranges: &[KeyRange]) -> Result<u64> {
         let top = self.footer.top_index;
-        let mut rows = Walk::new(self.top.clone(), Direction::Forward);
+        let mut rows = Walk::new(self.top().clone(), Direction::Forward);
         let (mut ranges, mut bytes, mut start) = (ranges, 0, HEADER_LEN as u64);
         let mut first = self.meta.first_key.to_vec();
         // A row names the last key of its block, and the block ends what it says about.
@@ -147,6 +203,11 @@ impl Reader {
         &self.meta
     }
 
+    /// Blocks that were not in the cache and had to be read, since it was opened.
+    pub(crate) fn blocks_read(&self) -> u64 {
+        self.blocks_read.load(Ordering::Relaxed)
+    }
+
     /// What it holds.
     pub(crate) const fn footer(&self) -> &Footer {
         &self.footer
@@ -159,7 +220,11 @@ impl Reader {
     }
 
     fn may_pass_filter(&self, probe: &Probe<'_>) -> bool {
-        self.filter.as_ref().is_none_or(|filter| filter.may_contain(probe.hash))
+        let passes = self.filter.as_ref().is_none_or(|filter| filter.may_contain(probe.hash));
+        if !passes {
+            probe.rejected.update(|tables| tables + 1);
+        }
+        passes
     }
 
     /// The newest version of the key that is not newer than `at`, as `read` takes it from the block it
@@ -186,7 +251,11 @@ impl Reader {
         };
         let data = self.block(Kind::Data, handle, Caching::Keep)?;
         let found = data.seek(probe.key, at).map_err(self.damaged(handle))?;
-        Ok(found.filter(|found| found.same_key).map(|found| read(&found)))
+        let found = found.filter(|found| found.same_key);
+        if found.is_none() && self.filter.is_some() {
+            probe.in_vain.update(|tables| tables + 1);
+        }
+        Ok(found.map(|found| read(&found)))
     }
 
     /// The block that an index block at `handle` names for the version `at` of `key`.
@@ -237,20 +306,24 @@ impl Reader {
         Err(Error::Damaged { path: self.path.clone(), offset: 0, expected })
     }
 
-    pub(super) const fn top(&self) -> &Block {
+    pub(super) fn top(&self) -> &Block {
         &self.top
+    }
+
+    fn parts(&self) -> Parts<'_> {
+        Parts { path: &self.path, file: &*self.file, bytes: self.meta.bytes }
     }
 
     /// The block at `handle`.
     pub(super) fn block(&self, kind: Kind, handle: Handle, caching: Caching) -> Result<Block> {
-        let parts = Parts { path: &self.path, file: &*self.file, bytes: self.meta.bytes };
         if caching == Caching::Pass {
-            return parts.block(kind, handle);
+            return self.parts().block(kind, handle);
         }
         if let Some(block) = self.cache.get(self.number, handle.offset) {
             return Ok(block);
         }
-        let block = parts.block(kind, handle)?;
+        self.blocks_read.fetch_add(1, Ordering::Relaxed);
+        let block = self.parts().block(kind, handle)?;
         self.cache.insert(self.number, handle.offset, block.clone());
         Ok(block)
     }
