@@ -46,7 +46,7 @@ pub const WORKLOADS: &[Workload] = &[
     Workload { name: "fill-rising-1", without: &[], run: |bench| bench.fill(rising, 1_000_000, 1) },
     Workload { name: "fill-rising-100", without: &[], run: |bench| bench.fill(rising, 2_000_000, 100) },
     Workload { name: "fill-random-1", without: &[], run: |bench| bench.fill(scattered, 1_500_000, 1) },
-    Workload { name: "fill-random-100", without: &[], run: |bench| bench.fill(scattered, 3_000_000, 100) },
+    Workload { name: "fill-random-100", without: &[], run: |bench| bench.fill(scattered, 4_000_000, 100) },
     Workload { name: "durable-1", without: &[], run: |bench| bench.durable(1) },
     Workload { name: "durable-16", without: &[], run: |bench| bench.durable(16) },
     Workload { name: "durable-64", without: &[], run: |bench| bench.durable(64) },
