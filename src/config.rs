@@ -20,6 +20,8 @@ pub const DEFAULT_ADDR: &str = "127.0.0.1:4512";
 pub const DEFAULT_LOCAL_RETENTION_MS: u64 = 24 * 60 * 60 * 1000;
 /// How long old versions can be read unless told otherwise, in milliseconds.
 pub const DEFAULT_HISTORY_MS: u64 = 60 * 60 * 1000;
+/// Bytes that old versions may take unless told otherwise: as much as the disk's reserve.
+pub const DEFAULT_HISTORY_BYTES_MAX: u64 = 1 << 30;
 /// How often a checkpoint is archived unless told otherwise, in milliseconds.
 pub const DEFAULT_CHECKPOINT_INTERVAL_MS: u64 = 60 * 60 * 1000;
 
@@ -58,6 +60,14 @@ pub struct Flags {
     #[arg(long, env = "CAIRN_HISTORY", value_name = "DURATION")]
     pub history: Option<String>,
 
+    /// Disk that old versions may take; past it they are kept for less long [default: 1GiB]
+    #[arg(long, env = "CAIRN_HISTORY_SIZE", value_name = "SIZE")]
+    pub history_size: Option<String>,
+
+    /// Memory for cached blocks, the newest writes and the upkeep of the data, such as 512MiB [default: 160MiB]
+    #[arg(long, env = "CAIRN_MEMORY", value_name = "SIZE")]
+    pub memory: Option<String>,
+
     /// How long the archive is kept, such as 7d [default: 24h for file://, for ever for s3://]
     #[arg(long, env = "CAIRN_ARCHIVE_RETENTION", value_name = "DURATION")]
     pub archive_retention: Option<String>,
@@ -78,6 +88,8 @@ struct File {
     log_format: Option<String>,
     disk_reserve: Option<String>,
     history: Option<String>,
+    history_size: Option<String>,
+    memory: Option<String>,
     archive_retention: Option<String>,
     checkpoint_interval: Option<String>,
 }
@@ -119,6 +131,10 @@ pub struct Settings {
     pub disk_reserve_bytes: Option<u64>,
     /// How long old versions can be read, in milliseconds.
     pub history_ms: u64,
+    /// Bytes that old versions may take.
+    pub history_bytes_max: u64,
+    /// Memory of the engine, in bytes; `None` is its default.
+    pub memory_bytes_max: Option<u64>,
     /// How long the archive is kept, in milliseconds; `None` when it was not said.
     pub archive_retention_ms: Option<u64>,
     /// How often a checkpoint is archived, in milliseconds.
@@ -135,6 +151,8 @@ impl std::fmt::Debug for Settings {
             .field("log_format", &self.log_format)
             .field("disk_reserve_bytes", &self.disk_reserve_bytes)
             .field("history_ms", &self.history_ms)
+            .field("history_bytes_max", &self.history_bytes_max)
+            .field("memory_bytes_max", &self.memory_bytes_max)
             .field("archive_retention_ms", &self.archive_retention_ms)
             .field("checkpoint_interval_ms", &self.checkpoint_interval_ms)
             .finish_non_exhaustive()
@@ -197,6 +215,9 @@ impl Settings {
             log_format: log_format.as_deref().map_or(Ok(LogFormat::Text), parse_log_format)?,
             disk_reserve_bytes: bytes("disk-reserve", flags.disk_reserve.or(file.disk_reserve))?,
             history_ms: millis("history", flags.history.or(file.history))?.unwrap_or(DEFAULT_HISTORY_MS),
+            history_bytes_max: bytes("history-size", flags.history_size.or(file.history_size))?
+                .unwrap_or(DEFAULT_HISTORY_BYTES_MAX),
+            memory_bytes_max: bytes("memory", flags.memory.or(file.memory))?,
             archive_retention_ms: millis(
                 "archive-retention",
                 flags.archive_retention.or(file.archive_retention),

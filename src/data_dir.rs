@@ -13,11 +13,12 @@
 
 use crate::connect::auth::{AccessTokenError, check_access_token};
 use engine::fs::DirLock;
-use engine::{Engine, Env, Options, Recovery};
+use engine::{Budget, Engine, Env, Options, Recovery};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const LOCK: &str = "LOCK";
 const TOKEN: &str = "token";
@@ -167,9 +168,26 @@ impl DataDir {
     ///
     /// When it is damaged or cannot be opened.
     pub fn open_engine(&self, options: Options) -> Result<(Engine, Recovery), DataDirError> {
+        Ok(Engine::open(self.env.clone(), &self.engine_path()?, options)?)
+    }
+
+    /// Opens the engine as one of those that share `budget`.
+    ///
+    /// # Errors
+    ///
+    /// When it is damaged or cannot be opened.
+    pub fn open_engine_with_budget(
+        &self,
+        options: Options,
+        budget: &Arc<Budget>,
+    ) -> Result<(Engine, Recovery), DataDirError> {
+        Ok(Engine::open_with_budget(self.env.clone(), &self.engine_path()?, options, budget)?)
+    }
+
+    fn engine_path(&self) -> Result<PathBuf, DataDirError> {
         let path = self.path.join(GROUPS).join("1");
         self.env.fs.create_dir_all(&path).map_err(io_error("create directory", &path))?;
-        Ok(Engine::open(self.env.clone(), &path, options)?)
+        Ok(path)
     }
 
     /// The access token that is kept here, made when there is none.

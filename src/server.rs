@@ -151,6 +151,14 @@ pub fn raise_file_limit() {
     }
 }
 
+/// Keeps huge pages away from this process: each thread that touches a corner of one would hold 2 MiB, and the
+/// memory that is configured would not be the memory that is used.
+pub fn keep_memory_small() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "cannot do without huge pages");
+    }
+}
+
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder

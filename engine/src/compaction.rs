@@ -9,7 +9,7 @@ pub(crate) mod retention;
 pub(crate) mod rewrite;
 mod run;
 
-use crate::erasure::{Erasure, Erasures, common};
+use crate::erasure::{Erasure, Erasures};
 use crate::horizon::Horizons;
 use crate::levels::Levels;
 use crate::source::KeyRange;
@@ -37,10 +37,8 @@ impl Bounds {
         if self.erasures.is_empty() {
             return false;
         }
-        let shared = &table.first_key[..common(&table.first_key, &table.last_key)];
         let range = KeyRange::closed(&table.first_key, &table.last_key);
-        let readers = self.horizons.lowest_in(&range).stamp;
-        self.erasures.newest(shared, readers).is_some_and(|erased| table.last_stamp < erased)
+        self.erasures.hide_all_of(table, self.horizons.lowest_in(&range).stamp)
     }
 
     /// Whether an erasure is of no use: every reader is past it, and a later one hides all that it hides, or no

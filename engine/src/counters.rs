@@ -60,12 +60,14 @@ impl<const N: usize> Sharded<N> {
 /// What readers count.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
-    counters: Sharded<2>,
+    counters: Sharded<4>,
 }
 
 impl Reads {
     const GETS: usize = 0;
     const RANGES: usize = 1;
+    const REJECTED: usize = 2;
+    const IN_VAIN: usize = 3;
 
     /// A key was asked for.
     pub(crate) fn get(&self) {
@@ -77,9 +79,24 @@ impl Reads {
         self.counters.add(Self::RANGES, 1);
     }
 
+    /// A key was looked for in tables: filters left some out, and let others through that do not have it.
+    pub(crate) fn probed(&self, rejected: u64, in_vain: u64) {
+        if rejected > 0 {
+            self.counters.add(Self::REJECTED, rejected);
+        }
+        if in_vain > 0 {
+            self.counters.add(Self::IN_VAIN, in_vain);
+        }
+    }
+
     /// How many keys, and how many ranges.
     pub(crate) fn gets_and_ranges(&self) -> (u64, u64) {
         (self.counters.total(Self::GETS), self.counters.total(Self::RANGES))
+    }
+
+    /// How many tables filters left out, and how many they let through in vain.
+    pub(crate) fn rejected_and_in_vain(&self) -> (u64, u64) {
+        (self.counters.total(Self::REJECTED), self.counters.total(Self::IN_VAIN))
     }
 }
 

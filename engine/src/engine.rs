@@ -43,7 +43,7 @@ use std::sync::{Arc, Weak};
 
 pub use checkpoint::Checkpoint;
 pub use open::Recovery;
-pub use statistics::{MemoryUse, Statistics};
+pub use statistics::{LevelStatistics, MemoryUse, Statistics};
 pub use upkeep::Progress;
 
 /// A log-structured store with versionstamped MVCC in one directory. Clones share it.
@@ -75,6 +75,7 @@ pub(crate) struct Core {
     erasing: Mutex<(usize, usize)>,
     manifest: Mutex<Manifest>,
     flush: Mutex<Option<flush::Flush>>,
+    last_upkeep_ms: AtomicU64,
     compaction: Mutex<Option<compact::Compaction>>,
     commits: CommitQueue,
     /// Segments with records above this version stay for the archive.

@@ -10,6 +10,7 @@
 //!   hides: memtables hold only what is newer than a flushed erasure.
 //! - There are at most [`ERASURES_MAX`]: each costs memory, and every read looks them through.
 
+use crate::table::Meta;
 use crate::{Record, Versionstamp};
 use bytes::Bytes;
 
@@ -94,6 +95,12 @@ impl Erasures {
     /// Whether a reader at `at` must not see the version `stamp` of `key`.
     pub(crate) fn hide(&self, key: &[u8], stamp: Versionstamp, at: Versionstamp) -> bool {
         !self.sorted.is_empty() && self.newest(key, at).is_some_and(|erased| stamp < erased)
+    }
+
+    /// Whether a reader at `at` can see nothing of a table, because of one erasure.
+    pub(crate) fn hide_all_of(&self, table: &Meta, at: Versionstamp) -> bool {
+        let shared = &table.first_key[..common(&table.first_key, &table.last_key)];
+        self.hide(shared, table.last_stamp, at)
     }
 
     /// The newest erasure, not newer than `at`, whose prefix all of `key` begins with: its stamp.

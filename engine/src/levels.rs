@@ -13,6 +13,7 @@ mod cursor;
 mod filters;
 
 use crate::block::Found;
+use crate::counters::Reads;
 use crate::entry::{Direction, Presence, Version};
 use crate::source::KeyRange;
 use crate::table::{Caching, Meta, Probe, Reader, TableCursor, TableDigest};
@@ -42,6 +43,8 @@ pub(crate) enum Disorder {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Levels {
     levels: [Vec<Arc<Reader>>; LEVELS],
+    /// What readers count, of these levels and of all that were made from them or that they were made from.
+    reads: Arc<Reads>,
 }
 
 impl Levels {
@@ -87,9 +90,17 @@ impl Levels {
         let leaving = gone.iter().filter(|(_, table)| !stays(table));
         let leaving = leaving.map(|(_, table)| table.pinned_bytes()).sum();
         match Self::sharing(kept.into_iter().chain(added), leaving) {
-            Ok(levels) => levels,
+            Ok(levels) => Self { reads: Arc::clone(&self.reads), ..levels },
             Err(disorder) => panic!("an edit keeps the levels in order: {disorder}"),
         }
+    }
+
+    /// These levels without some tables.
+    #[must_use]
+    pub(crate) fn without(&self, leave_out: impl Fn(&Reader) -> bool) -> Self {
+        let mut left = self.clone();
+        left.levels.iter_mut().for_each(|tables| tables.retain(|table| !leave_out(table)));
+        left
     }
 
     fn sort(&mut self) {
@@ -115,6 +126,11 @@ impl Levels {
     /// Every table with its level, from the top down.
     pub(crate) fn tables(&self) -> impl Iterator<Item = (u8, &Arc<Reader>)> {
         (0..).zip(&self.levels).flat_map(|(level, tables)| tables.iter().map(move |table| (level, table)))
+    }
+
+    /// What readers count.
+    pub(crate) fn reads(&self) -> &Reads {
+        &self.reads
     }
 
     /// The tables of a level: of level 0 oldest first, of others by key. None past the deepest.
@@ -198,12 +214,23 @@ impl Levels {
         read: impl Fn(&Found<'_>) -> (Versionstamp, T),
     ) -> Result<Option<(Versionstamp, T)>> {
         let probe = Probe::new(key);
+        let found = self.find_by(&probe, at, read);
+        self.reads.probed(probe.rejected.get(), probe.in_vain.get());
+        found
+    }
+
+    fn find_by<T>(
+        &self,
+        probe: &Probe<'_>,
+        at: Versionstamp,
+        read: impl Fn(&Found<'_>) -> (Versionstamp, T),
+    ) -> Result<Option<(Versionstamp, T)>> {
         let mut newest: Option<(Versionstamp, T)> = None;
         for table in self.level(0).iter().rev() {
             if newest.as_ref().is_some_and(|(stamp, _)| *stamp >= table.meta().last_stamp) {
                 break;
             }
-            if let Some(found) = table.get(&probe, at, &read)? {
+            if let Some(found) = table.get(probe, at, &read)? {
                 newest = newest.filter(|(stamp, _)| *stamp > found.0).or(Some(found));
             }
         }
@@ -211,8 +238,8 @@ impl Levels {
             return Ok(newest);
         }
         for tables in self.levels[1..].iter().filter(|tables| !tables.is_empty()) {
-            let index = tables.partition_point(|table| &table.meta().last_key[..] < key);
-            let found = tables.get(index).map(|table| table.get(&probe, at, &read)).transpose()?;
+            let index = tables.partition_point(|table| &table.meta().last_key[..] < probe.key);
+            let found = tables.get(index).map(|table| table.get(probe, at, &read)).transpose()?;
             if let Some(found) = found.flatten() {
                 return Ok(Some(found));
             }

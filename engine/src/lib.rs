@@ -50,6 +50,7 @@
 //! | [History](manual::history) | how far back one can read, what it costs, other rules for some keys |
 //! | [Deleting](manual::deleting) | a key, and everything below a prefix |
 //! | [Copies](manual::copies) | checkpoints, child lineages, the stream of every commit |
+//! | [Sharing](manual::sharing) | several engines in one process, within one bound |
 //! | [Errors](manual::errors) | what each error means, and what to do |
 //! | [Tuning](manual::tuning) | threads, options, statistics |
 //!
@@ -113,7 +114,7 @@ pub use applied::Applied;
 pub use budget::{Budget, BudgetOptions};
 pub use content_hash::ContentHash;
 pub use counters::Durations;
-pub use engine::{Checkpoint, Engine, MemoryUse, Progress, Recovery, Statistics};
+pub use engine::{Checkpoint, Engine, LevelStatistics, MemoryUse, Progress, Recovery, Statistics};
 pub use entry::{Direction, KeyValue, Value};
 pub use env::{Clock, Env, Random};
 pub use error::{Error, Result};

@@ -5,8 +5,9 @@
 //! 3. [`history`]: how far back one can read, and what it costs;
 //! 4. [`deleting`]: a key, and everything below a prefix;
 //! 5. [`copies`]: checkpoints, and the stream of every commit;
-//! 6. [`errors`]: what each error means, and what to do;
-//! 7. [`tuning`]: threads, options, and how to see why it is slow.
+//! 6. [`sharing`]: several engines in one process, within one bound;
+//! 7. [`errors`]: what each error means, and what to do;
+//! 8. [`tuning`]: threads, options, and how to see why it is slow.
 
 #[doc = include_str!("../manual/durability.md")]
 pub mod durability {}
@@ -22,6 +23,9 @@ pub mod deleting {}
 
 #[doc = include_str!("../manual/copies.md")]
 pub mod copies {}
+
+#[doc = include_str!("../manual/sharing.md")]
+pub mod sharing {}
 
 #[doc = include_str!("../manual/errors.md")]
 pub mod errors {}

@@ -4,19 +4,21 @@
 //! - An entry is never removed: a memtable grows until it is flushed and dropped as a whole.
 //! - Readers may see entries newer than their stamp; whoever reads at a stamp skips those.
 //!
-//! It is a B+tree whose nodes are filled slot by slot and published by one store each, after Masstree (Mao, Kohler,
-//! Morris, EuroSys 2012). Nothing that a reader can reach is taken away or written anew, so there is nothing to wait
-//! for and nothing to free before the end, and no `unsafe`. The parts, from the bottom up:
+//! It is a B+tree whose nodes are filled slot by slot, each published by one store, after Masstree (Mao, Kohler, Morris:
+//! Cache craftiness for fast multicore key-value storage, 2012). No slot or entry that a reader can reach is taken away or
+//! overwritten, so there is nothing to wait for, nothing to free before the end, and no `unsafe`. Unlike there, a node
+//! that splits is replaced, not emptied by half: readers need not notice. The parts, from the bottom up:
 //!
 //! - `chunks`: memory that grows and never moves.
 //! - `entries`: key, stamp and value in words of it.
 //! - `permutation`, `node`: the order of a node in one word; slots with the beginnings of keys.
-//! - `tree`: how readers find a leaf. `writer`: how entries come in. `scan`: reading in order.
+//! - `tree`: how readers find a leaf. `items`, `writer`: how entries come in. `scan`: reading in order.
 
 mod chunks;
 mod entries;
 #[cfg(all(test, loom))]
 mod interleavings;
+mod items;
 mod node;
 mod permutation;
 mod scan;
@@ -26,7 +28,7 @@ mod writer;
 use crate::Versionstamp;
 use crate::entry::{Direction, Presence, Version};
 use crate::source::{KeyRange, Source};
-use entries::{Sought, Stored};
+use entries::Sought;
 use parking_lot::{Mutex, MutexGuard};
 use scan::MemtableSource;
 use std::fmt;
@@ -72,17 +74,14 @@ impl Memtable {
 
     /// The newest version of `key` that is not newer than `at`, and its stamp.
     pub(crate) fn get(&self, key: &[u8], at: Versionstamp) -> Option<(Versionstamp, Version)> {
-        self.find(key, at).map(|entry| (entry.stamp(), entry.to_version()))
+        let entry = self.tree.first_version(&Sought::new(key, at))?;
+        Some((entry.stamp(), entry.to_version()))
     }
 
     /// As [`get`](Self::get), without reading the value.
     pub(crate) fn newest(&self, key: &[u8], at: Versionstamp) -> Option<(Versionstamp, Presence)> {
-        self.find(key, at).map(|entry| (entry.stamp(), entry.presence()))
-    }
-
-    fn find(&self, key: &[u8], at: Versionstamp) -> Option<Stored<'_>> {
         let entry = self.tree.first_version(&Sought::new(key, at))?;
-        Some(self.tree.entries.get(entry))
+        Some((entry.stamp(), entry.presence()))
     }
 
     /// Memory in use, in bytes: all that was allocated for entries, used or not yet. An empty memtable takes

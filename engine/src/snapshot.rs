@@ -68,7 +68,7 @@ impl Snapshot {
     /// [`Error::BelowHorizon`] when the horizon of this key is above the snapshot; when the disk fails or a table
     /// is damaged.
     pub fn get(&self, key: &[u8]) -> Result<Option<Value>> {
-        self.view.reads.get();
+        self.view.levels.reads().get();
         self.refuse_below(|horizons| horizons.of(key))?;
         let Some((stamp, version)) = self.view.get(key, self.at)? else {
             return Ok(None);
@@ -83,7 +83,7 @@ impl Snapshot {
     ///
     /// As [`get`](Self::get).
     pub fn newest_stamp(&self, key: &[u8]) -> Result<Option<Versionstamp>> {
-        self.view.reads.get();
+        self.view.levels.reads().get();
         self.refuse_below(|horizons| horizons.of(key))?;
         let found = self.view.newest(key, self.at)?;
         Ok(found.filter(|(_, presence)| !presence.is_absent_at(self.time_ms)).map(|(stamp, _)| stamp))
@@ -118,9 +118,10 @@ impl Snapshot {
     }
 
     fn scan(&self, range: &KeyRange, direction: Direction) -> Range {
-        self.view.reads.range();
+        self.view.levels.reads().range();
         let view = Arc::clone(&self.view);
-        let visible = Visible::new(self.view.cursor(range, direction), direction, self.at, self.time_ms)
+        let cursor = self.view.cursor(range, direction, self.at);
+        let visible = Visible::new(cursor, direction, self.at, self.time_ms)
             .with_erasures(Arc::clone(&view.erasures))
             .with_lookup(Box::new(move |key, at| view.get(key, at)));
         Range { visible, refused: None, failed: false }

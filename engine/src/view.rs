@@ -4,7 +4,6 @@
 //! - A view never loses an entry that an older one had, except versions below its horizons.
 
 use crate::Applied;
-use crate::counters::Reads;
 use crate::entry::{Direction, Presence, Version};
 use crate::erasure::Erasures;
 use crate::horizon::{Horizon, Horizons};
@@ -12,7 +11,7 @@ use crate::levels::{LevelCursor, Levels};
 use crate::memtable::Memtable;
 use crate::merge::Merge;
 use crate::source::{Cursor, Held, KeyRange, Place};
-use crate::table::TableCursor;
+use crate::table::{Reader, TableCursor};
 use crate::{Result, Versionstamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,8 +33,6 @@ pub(crate) struct View {
     /// Oldest first.
     pub(crate) sealed: Vec<Arc<SealedMemtable>>,
     pub(crate) levels: Arc<Levels>,
-    /// What readers of all views of the engine count.
-    pub(crate) reads: Arc<Reads>,
     /// What tables may lack lies below them.
     pub(crate) horizons: Arc<Horizons>,
     /// The highest of them: most readers are above it and need no other.
@@ -77,14 +74,24 @@ impl View {
         [&self.active].into_iter().chain(self.sealed.iter().rev().map(|sealed| &sealed.memtable))
     }
 
-    /// Every version of every key in `range`, hidden by an erasure or not.
-    pub(crate) fn cursor(&self, range: &KeyRange, direction: Direction) -> Merge<Part> {
+    /// The levels without the tables of which a reader of `range` at `at` sees nothing, if there are any: a scan over a
+    /// deleted prefix must not step over all that was in it.
+    fn levels_in_sight(&self, range: &KeyRange, at: Versionstamp) -> Option<Arc<Levels>> {
+        let is_hidden = |table: &Reader| self.erasures.hide_all_of(table.meta(), at);
+        let any =
+            !self.erasures.is_empty() && self.levels.meeting_range(range).any(|(_, table)| is_hidden(table));
+        any.then(|| Arc::new(self.levels.without(is_hidden)))
+    }
+
+    /// Every version of every key in `range` that a reader at `at` may see, and others.
+    pub(crate) fn cursor(&self, range: &KeyRange, direction: Direction, at: Versionstamp) -> Merge<Part> {
         let memtables = std::iter::once(&self.active).chain(self.sealed.iter().map(|it| &it.memtable));
         let memtables = memtables.filter(|memtable| !memtable.is_empty());
         let mut cursors: Vec<Part> = memtables
             .map(|memtable| Part::Memtable(Held::new(memtable.source(range.clone(), direction))))
             .collect();
-        self.levels.cursors(range, direction, &mut cursors);
+        let in_sight = self.levels_in_sight(range, at);
+        in_sight.as_ref().unwrap_or(&self.levels).cursors(range, direction, &mut cursors);
         Merge::new(cursors, direction)
     }
 }

@@ -139,6 +139,34 @@ fn the_space_of_a_deleted_prefix_comes_back_without_a_rewrite_of_it() -> TestRes
 }
 
 #[test]
+fn a_scan_over_a_deleted_prefix_does_not_step_over_all_that_was_in_it() -> TestResult {
+    let (env, _disk, clock) = sim::env(1);
+    let engine = open(&env)?;
+    put(&engine, b"first", b"")?;
+    fill(&engine, &clock, "gone/", 1_500)?;
+    put(&engine, b"last", b"")?;
+    settle(&engine)?;
+    let blocks_read = |scans: &dyn Fn() -> engine::Result<usize>| -> engine::Result<(usize, u64)> {
+        let read = |engine: &Engine| engine.statistics().cache_hits + engine.statistics().cache_misses;
+        let before = read(&engine);
+        Ok((scans()?, read(&engine) - before))
+    };
+    let scan = || -> engine::Result<usize> {
+        let both = [Direction::Forward, Direction::Reverse];
+        both.iter().map(|direction| Ok(rows(&engine.snapshot(), *direction)?.len())).sum()
+    };
+    let (found, all) = blocks_read(&scan)?;
+    let before = engine.snapshot();
+    delete_prefix(&engine, b"gone/")?;
+    let (left, few) = blocks_read(&scan)?;
+    println!("two scans read {all} blocks before the prefix was deleted, {few} after");
+    assert_eq!((found, left), (2 * 1_502, 2 * 2));
+    assert!(few * 10 < all, "{few} of {all} blocks");
+    assert_eq!(rows(&before, Direction::Forward)?.len(), 1_502);
+    Ok(())
+}
+
+#[test]
 fn a_prefix_that_is_small_or_written_again_loses_what_is_old() -> TestResult {
     let (env, _disk, clock) = sim::env(1);
     let engine = open(&env)?;
@@ -173,6 +201,7 @@ fn a_prefix_that_is_small_or_written_again_loses_what_is_old() -> TestResult {
     println!("{} bytes of history and {} erasures are left", statistics.history_bytes, statistics.erasures);
     // A table is rewritten for its garbage once that is a quarter of it.
     assert!(statistics.history_bytes * 4 <= statistics.table_bytes, "{statistics:?}");
+    assert_eq!(statistics.erasures, 0, "{statistics:?}");
     Ok(())
 }
 

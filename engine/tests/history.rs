@@ -223,7 +223,15 @@ fn tables_that_only_move_are_not_counted_as_written() -> TestResult {
     put(&engine, &[0], b"one more table")?;
     engine.flush()?;
     while engine.compact()? == Progress::Worked {}
-    assert!(engine.statistics().compacted_bytes > 0);
+    let statistics = engine.statistics();
+    assert!(statistics.compacted_bytes > 0);
+    let written = statistics.levels.iter().map(|level| level.written_bytes).sum::<u64>();
+    assert_eq!(written, statistics.flushed_bytes + statistics.compacted_bytes, "{statistics}");
+    let live = statistics.levels.iter().map(|level| (level.tables, level.bytes));
+    let live = live.fold((0, 0), |all, level| (all.0 + level.0, all.1 + level.1));
+    assert_eq!(live, (statistics.tables.iter().sum(), statistics.table_bytes), "{statistics}");
+    let into_1 = statistics.levels[1];
+    assert!(into_1.moved_bytes > 0 && into_1.read_bytes > into_1.written_bytes / 2, "{statistics}");
     Ok(())
 }
 
@@ -307,5 +315,35 @@ fn statistics_say_what_was_written_and_who_holds_on_to_what() -> TestResult {
     drop(snapshot);
     let after = engine.statistics();
     assert_eq!((after.held_views, after.oldest_view_ms), (0, 0));
+    Ok(())
+}
+
+#[test]
+fn statistics_say_what_reads_cost() -> TestResult {
+    let (env, _disk, _clock) = sim::env(1);
+    let (engine, _) = Engine::open(env, Path::new(DIR), small())?;
+    for n in 0..200u32 {
+        put(&engine, &(2 * n).to_be_bytes(), &[3; 60])?;
+    }
+    engine.flush()?;
+    while engine.compact()? == Progress::Worked {}
+    let snapshot = engine.snapshot();
+    let before = engine.statistics();
+    for n in 0..400u32 {
+        assert_eq!(snapshot.get(&n.to_be_bytes())?.is_some(), n % 2 == 0);
+    }
+    assert_eq!(rows(&snapshot, Direction::Forward)?.len(), 200);
+    let after = engine.statistics();
+    assert_eq!((after.gets - before.gets, after.ranges - before.ranges), (400, 1));
+    let (rejected, in_vain) = (after.filter_rejections, after.filter_false_positives);
+    assert!(rejected > 150 && in_vain < 10, "of 200 keys that are not there: {after}");
+    let read: u64 = after.levels.iter().map(|level| level.blocks_read).sum();
+    assert!(read > 0 && read <= after.cache_misses, "{after}");
+    for n in 0..400u32 {
+        snapshot.get(&n.to_be_bytes())?;
+    }
+    let again = engine.statistics();
+    assert_eq!(again.cache_misses, after.cache_misses, "all of it is in the cache");
+    assert!(again.cache_hits > after.cache_hits);
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The engine from outside: what it promises, on a simulated disk and on the real one.
 
 mod bad_input;
+mod budget;
 mod churn;
 mod crash;
 mod erasure;

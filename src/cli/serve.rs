@@ -18,7 +18,7 @@ use crate::sequencer::State;
 use crate::server::{self, Drained};
 use crate::telemetry;
 use anyhow::{Context, bail};
-use engine::{Env, Options, Recovery};
+use engine::{Budget, BudgetOptions, Env, Options, Recovery};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,6 +42,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let settings = Settings::resolve(args.flags)?;
     telemetry::start(settings.log_format)?;
     server::raise_file_limit();
+    server::keep_memory_small();
     // Before the directory: an archive that cannot be must leave nothing behind.
     let store = archive::open(&settings)?;
     let env = Env::real();
@@ -51,7 +52,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let listener = runtime
         .block_on(server::bind(settings.addr))
         .with_context(|| format!("cannot serve on {}", settings.addr))?;
-    let (engine, recovery) = dir.open_engine(options(&settings))?;
+    let budget = Budget::new(budget_options(&settings))?;
+    let (engine, recovery) = dir.open_engine_with_budget(options(&settings), &budget)?;
     report(&recovery);
     if let Some(file) = import::unfinished(&engine) {
         tracing::warn!(file, "an import into this database did not finish: run it again");
@@ -92,8 +94,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 fn options(settings: &Settings) -> Options {
     Options {
         history_ms: settings.history_ms,
+        history_bytes_max: settings.history_bytes_max,
         disk_reserve_bytes: settings.disk_reserve_bytes,
         ..Options::default()
+    }
+}
+
+fn budget_options(settings: &Settings) -> BudgetOptions {
+    let defaults = BudgetOptions::default();
+    BudgetOptions {
+        memory_bytes_max: settings.memory_bytes_max.unwrap_or(defaults.memory_bytes_max),
+        ..defaults
     }
 }
 

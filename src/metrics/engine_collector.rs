@@ -58,6 +58,8 @@ impl Collector for EngineCollector {
             ("engine_sync_ns", "Time spent in syncs of the log, nanoseconds", s.sync_times.total_ns),
             ("engine_gets", "Keys read", s.gets),
             ("engine_ranges", "Ranges read", s.ranges),
+            ("engine_filter_rejections", "Tables that filters left out", s.filter_rejections),
+            ("engine_filter_false_positives", "Tables let through in vain", s.filter_false_positives),
             ("engine_cache_hits", "Blocks found in the cache", s.cache_hits),
             ("engine_cache_misses", "Blocks read from disk", s.cache_misses),
         ];
@@ -76,6 +78,13 @@ impl Collector for EngineCollector {
                 s.oldest_view_ms,
             ),
             ("engine_table_bytes", "Bytes of live tables", s.table_bytes),
+            ("engine_history_bytes", "Bytes of old versions in tables", s.history_bytes),
+            (
+                "engine_history_age_ms",
+                "How far back versions can be read, 0 while all can",
+                s.history_age_ms.unwrap_or(0),
+            ),
+            ("engine_erasures", "Deleted prefixes that may still hide something", s.erasures),
             ("engine_tables", "Live tables", s.tables.iter().sum()),
             ("engine_segments", "Sealed log segments kept", s.segments),
             ("disk_available_bytes", "Free bytes on the disk", s.disk_available_bytes),

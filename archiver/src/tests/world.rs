@@ -143,6 +143,12 @@ impl World {
             batch.put(&key, &value, expire_at_ms)?;
             rows.insert(key, (stamp, value, expire_at_ms));
         }
+        if self.random.below(20) == 0 {
+            let prefix = format!("key{}", self.random.below(3)).into_bytes();
+            batch.delete_prefix(&prefix)?;
+            // What the same batch puts stays.
+            rows.retain(|key, (put_at, ..)| !key.starts_with(&prefix) || *put_at == stamp);
+        }
         Ok(batch)
     }
 

@@ -134,6 +134,8 @@ fn find(name: &str) -> Result<&'static Workload> {
 }
 
 fn run(engine: &str, workload: &Workload, seconds: u64, dir: &Path, describe: bool) -> Result<Vec<Figures>> {
+    // A thread that touches a corner of a huge page would take 2 MiB each time, of whatever engine.
+    rustix::thread::disable_transparent_huge_pages(true)?;
     let fresh = tempfile::Builder::new().prefix("cairn-peers-").tempdir_in(dir)?;
     let bench = Bench { engine, dir: fresh.path(), time_max: Duration::from_secs(seconds), describe };
     workload.run(&bench).with_context(|| format!("{} on {engine}", workload.name))

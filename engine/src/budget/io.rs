@@ -5,7 +5,7 @@
 //! - Flushes go first: they may begin as long as the debt is less than one bucket, compactions only without debt.
 //! - Nobody sleeps here: who may not begin tries again later.
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 /// A bucket holds what this part of a second gives.
 const BUCKETS_PER_S: u64 = 10;
@@ -47,13 +47,7 @@ impl IoLimit {
             return true;
         }
         let size = signed(bucket_bytes(self.bytes_per_s_max));
-        let mut bucket = self.bucket.lock();
-        // A clock that was set back gives nothing for that time.
-        let passed_ms = now_ms.saturating_sub(bucket.filled_ms);
-        bucket.filled_ms = now_ms;
-        let new = u128::from(self.bytes_per_s_max) * u128::from(passed_ms) / 1_000;
-        let new = i64::try_from(new).unwrap_or(i64::MAX);
-        bucket.tokens = bucket.tokens.saturating_add(new).min(size);
+        let bucket = self.filled(now_ms);
         match purpose {
             Purpose::Flush => bucket.tokens > -size,
             Purpose::Compaction => bucket.tokens > 0,
@@ -61,11 +55,24 @@ impl IoLimit {
     }
 
     /// Takes the tokens for what a step wrote.
-    pub(crate) fn charge(&self, bytes: u64) {
+    pub(crate) fn charge(&self, bytes: u64, now_ms: u64) {
         if self.bytes_per_s_max > 0 {
-            let mut bucket = self.bucket.lock();
+            let mut bucket = self.filled(now_ms);
             bucket.tokens = bucket.tokens.saturating_sub(signed(bytes));
         }
+    }
+
+    /// The bucket with what came into it since it was looked at.
+    fn filled(&self, now_ms: u64) -> MutexGuard<'_, Bucket> {
+        let size = signed(bucket_bytes(self.bytes_per_s_max));
+        let mut bucket = self.bucket.lock();
+        // A clock that was set back gives nothing for that time.
+        let passed_ms = now_ms.saturating_sub(bucket.filled_ms);
+        bucket.filled_ms = now_ms;
+        let new = u128::from(self.bytes_per_s_max) * u128::from(passed_ms) / 1_000;
+        let new = i64::try_from(new).unwrap_or(i64::MAX);
+        bucket.tokens = bucket.tokens.saturating_add(new).min(size);
+        bucket
     }
 }
 
@@ -85,7 +92,7 @@ mod tests {
     fn steps(limit: &IoLimit, purpose: Purpose, now_ms: u64) -> u64 {
         let mut bytes = 0;
         while limit.allows(purpose, now_ms) {
-            limit.charge(10_000);
+            limit.charge(10_000, now_ms);
             bytes += 10_000;
         }
         bytes
@@ -118,7 +125,7 @@ mod tests {
     #[test]
     fn no_limit_is_no_limit_and_a_clock_set_back_gives_nothing() {
         let limit = IoLimit::new(0);
-        limit.charge(u64::MAX);
+        limit.charge(u64::MAX, 0);
         assert!(limit.allows(Purpose::Compaction, 0));
         let limit = IoLimit::new(1_000_000);
         steps(&limit, Purpose::Compaction, 10_000);

@@ -52,8 +52,9 @@ impl Core {
 
     fn compact_step_of(&self, slot: &mut Option<Compaction>) -> Result<bool> {
         if slot.is_none() {
-            let view = self.view.load_full();
+            // In this order: the view must have every erasure that the horizons may come to pass.
             let flushed = self.manifest.lock().state().flushed;
+            let view = self.view.load_full();
             let bounds = self.due_bounds(&view, flushed);
             let pace = self.pressure.pace(self.env.clock.now_ms());
             let Some(choice) = plan::choose(&view.levels, &self.options, &bounds, pace)? else {
@@ -72,7 +73,9 @@ impl Core {
         let before = compaction.rewrite.counts();
         let more = compaction.rewrite.step(step_bytes(&self.options))?;
         let after = compaction.rewrite.counts();
-        self.budget.io().charge(after.written_bytes.saturating_sub(before.written_bytes));
+        self.budget
+            .io()
+            .charge(after.written_bytes.saturating_sub(before.written_bytes), self.env.clock.now_ms());
         self.pressure.grant(after.read_bytes - before.read_bytes);
         if !more && let Some(compaction) = slot.take() {
             self.end_compaction(compaction)?;
@@ -85,7 +88,7 @@ impl Core {
         let metas: Vec<_> = choice.inputs.iter().map(|table| table.meta().clone()).collect();
         let added = choice.inputs.iter().map(|table| (choice.to, Arc::clone(table))).collect();
         self.install(choice, &metas, added, bounds)?;
-        self.counters.compacted(0);
+        self.counters.moved(choice.to, choice.inputs.iter().map(|table| table.meta().bytes).sum());
         self.levels_changed();
         Ok(())
     }
@@ -94,10 +97,13 @@ impl Core {
         let Compaction { rewrite, bounds } = compaction;
         let (choice, counts) = (rewrite.choice().clone(), rewrite.counts());
         let metas = rewrite.finish()?;
+        let bytes: u64 = metas.iter().map(|meta| meta.bytes).sum();
+        self.budget.io().charge(bytes.saturating_sub(counts.written_bytes), self.env.clock.now_ms());
         let open = |meta: &table::Meta| Ok((choice.to, self.open_table(meta.clone(), &bounds)?));
         let added = metas.iter().map(open).collect::<Result<Vec<_>>>()?;
         self.install(&choice, &metas, added, &bounds)?;
-        self.counters.compacted(metas.iter().map(|meta| meta.bytes).sum());
+        let read = choice.inputs.iter().map(|table| table.meta().bytes).sum();
+        self.counters.compacted(choice.to, read, bytes);
         if choice.from == 0 {
             self.pressure.level0_rewritten(counts);
         }

@@ -143,7 +143,7 @@ impl Core {
         };
         let before = flush.written_bytes();
         let more = flush.step(self, step_bytes(&self.options))?;
-        self.budget.io().charge(flush.written_bytes().saturating_sub(before));
+        self.budget.io().charge(flush.written_bytes().saturating_sub(before), self.env.clock.now_ms());
         let memtable_bytes = flush.sealed.memtable.bytes() as u64;
         // The end of a flush takes a while in which nothing is read: writers may then use what is left.
         let flushed = if more { flush.read_bytes.min(memtable_bytes / 3 * 2) } else { memtable_bytes };
@@ -165,6 +165,7 @@ impl Core {
     }
 
     fn end_flush(&self, flush: Flush) -> Result<()> {
+        let counted = flush.written_bytes();
         let Flush { sealed, bounds, writer, .. } = flush;
         let written = match writer {
             Some(writer) => Some(self.open_table(writer.finish()?, &bounds)?),
@@ -180,6 +181,7 @@ impl Core {
         edits.extend(raised.edits.iter().cloned());
         manifest.commit(edits)?;
         let bytes = written.as_ref().map_or(0, |table| table.meta().bytes);
+        self.budget.io().charge(bytes.saturating_sub(counted), self.env.clock.now_ms());
         self.show_raised(manifest.state_mut(), &raised, levels, |view| drop(view.sealed.remove(0)));
         drop(manifest);
         let memtable_bytes = sealed.memtable.bytes() as u64;
@@ -212,6 +214,11 @@ impl Core {
         // What the manifest has forgotten below its horizon must not come back out of order.
         let known = state.flushed.version;
         times.after(known).iter().filter(|point| point.version <= end.version).copied().collect()
+    }
+
+    /// Whether a flush has begun and has not ended.
+    pub(super) fn flush_is_under_way(&self) -> bool {
+        self.flush.lock().is_some()
     }
 
     /// Whether a flush may do a step now.

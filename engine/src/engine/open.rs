@@ -97,7 +97,6 @@ pub(super) fn open(
         highest: horizons.highest(),
         horizons,
         erasures: Arc::new(erasures),
-        reads: Arc::default(),
     };
     let disk = super::statistics::DiskSpace::new(options.disk_reserve_bytes);
     disk.refresh(&*env.fs, dir)?;
@@ -125,6 +124,7 @@ pub(super) fn open(
         erasing: Mutex::default(),
         manifest: Mutex::new(manifest),
         flush: Mutex::new(None),
+        last_upkeep_ms: AtomicU64::new(0),
         compaction: Mutex::new(None),
         commits: CommitQueue::default(),
         keep_after: Mutex::new(None),

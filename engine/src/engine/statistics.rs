@@ -1,13 +1,16 @@
 //! What the engine counts, and how much room the disk has left.
 
 mod display;
+mod levels;
 
 use super::Core;
 use crate::counters::{Durations, Timer};
 use crate::fs::{Fs, Space};
 use crate::horizon::Horizon;
+use crate::levels::LEVELS;
 use crate::table::hidden::Hidden;
 use crate::{Error, Record, Result};
+use levels::Traffic;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -50,10 +53,17 @@ pub struct Statistics {
     pub erasures: u64,
     /// Live tables of each level, now.
     pub tables: Vec<u64>,
+    /// Each level down to the deepest that has a table or was written to.
+    pub levels: Vec<LevelStatistics>,
     /// Keys that were asked for, at any snapshot.
     pub gets: u64,
     /// Ranges that were asked for.
     pub ranges: u64,
+    /// Tables that a filter left out of a get. None, with many gets of keys that are not there: filters do not fit memory.
+    pub filter_rejections: u64,
+    /// Tables that a filter let through to a get, and that had no version of the key. About one in 256 of those that could
+    /// be left out; far more: gets at old stamps, or something is wrong with the filters.
+    pub filter_false_positives: u64,
     /// Blocks found in the cache. A get asks for two or three; far more of them for each get: many tables may hold its key.
     pub cache_hits: u64,
     /// Blocks read from disk. A large share of all blocks: the cache is too small for what is read often.
@@ -118,6 +128,8 @@ impl MemoryUse {
     }
 }
 
+pub use levels::LevelStatistics;
+
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     records: AtomicU64,
@@ -127,6 +139,7 @@ pub(super) struct Counters {
     compactions: AtomicU64,
     flushed_bytes: AtomicU64,
     compacted_bytes: AtomicU64,
+    traffic: [Traffic; LEVELS],
     pub(super) flush_memory: AtomicU64,
     pub(super) compaction_memory: AtomicU64,
     commit_bytes: AtomicU64,
@@ -149,11 +162,20 @@ impl Counters {
     pub(super) fn flushed(&self, bytes: u64) {
         self.flushes.fetch_add(1, Ordering::Relaxed);
         self.flushed_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.traffic[0].written(0, bytes);
     }
 
-    pub(super) fn compacted(&self, bytes: u64) {
+    /// A compaction into a level read and wrote this many bytes.
+    pub(super) fn compacted(&self, to: u8, read: u64, written: u64) {
         self.compactions.fetch_add(1, Ordering::Relaxed);
-        self.compacted_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.compacted_bytes.fetch_add(written, Ordering::Relaxed);
+        self.traffic[usize::from(to)].written(read, written);
+    }
+
+    /// Tables went into a level as they were.
+    pub(super) fn moved(&self, to: u8, bytes: u64) {
+        self.compactions.fetch_add(1, Ordering::Relaxed);
+        self.traffic[usize::from(to)].moved(bytes);
     }
 }
 
@@ -260,7 +282,8 @@ impl Core {
             table_bytes += table.meta().bytes;
             history_bytes += table.footer().hidden.iter().map(Hidden::bytes).sum::<u64>();
         }
-        let (gets, ranges) = view.reads.gets_and_ranges();
+        let (gets, ranges) = view.levels.reads().gets_and_ranges();
+        let (filter_rejections, filter_false_positives) = view.levels.reads().rejected_and_in_vain();
         let (held_views, oldest_view_ms) = self.held_views();
         let horizon = view.horizons.of_rest();
         let now_ms = self.env.clock.now_ms();
@@ -284,8 +307,11 @@ impl Core {
             history_age_ms,
             erasures: view.erasures.len() as u64,
             tables,
+            levels: levels::collect(&view.levels, &self.counters.traffic),
             gets,
             ranges,
+            filter_rejections,
+            filter_false_positives,
             cache_hits,
             cache_misses,
             disk_available_bytes: of(&self.disk.available),

@@ -4,7 +4,7 @@
 //! every value that a load may give: there is no bound.
 
 use super::*;
-use crate::entry::Entry;
+use crate::entry::{Entry, compare};
 use crate::testing::put;
 use loom::sync::atomic::AtomicUsize as Counter;
 use loom::thread;
@@ -102,7 +102,9 @@ fn scan_reverse(world: &World, must: &[Write], may: &[Write]) {
 fn scan(world: &World, must: &[Write], may: &[Write], direction: Direction) {
     let source = world.memtable.source(KeyRange::all(), direction);
     let found = crate::testing::drain(source).expect("memory does not fail");
-    let before = |left: &Entry, right: &Entry| direction.apply(left.cmp_to(&right.key, right.stamp)).is_lt();
+    let before = |left: &Entry, right: &Entry| {
+        direction.apply(compare((&left.key, left.stamp), (&right.key, right.stamp))).is_lt()
+    };
     assert!(found.is_sorted_by(before), "{found:?} is in order");
     let is = |entry: &Entry, write: &Write| {
         entry.key == write.0.as_bytes() && entry.stamp == stamp(write.1) && entry.version == value_of(*write)

@@ -4,9 +4,9 @@
 //!   So whoever has loaded the permutation (acquire) finds whole slots, and what comes later is not in its way.
 //! - A slot holds the address of an entry and the entry's head: eight bytes of the key from where the keys of the node
 //!   begin to differ. Only where heads are the same are the entries themselves read.
-//! - All keys of a node share the bytes that its heads skip. Where the node has a fence on both sides that is so for
-//!   every key that is looked for in it; at the edges of the tree it is checked ([`Form::is_checked`]), and
-//!   a key that comes in and shares less gets a new node (see `writer`).
+//! - All keys of a node share the bytes that its heads skip, and so do its fences where it has them. Where it has both,
+//!   that is so for every key that is looked for in it; at the edges of the tree it is checked
+//!   ([`Form::is_checked`]), and a key that comes in and shares less gets a new node first (see `writer`).
 //! - An inner node has a child per separator, with the entries from the separator on, and one for those before the
 //!   first. A child may be replaced by another that holds the same entries, or by the lower half of them after
 //!   the permutation that names the upper half was published; see [`Inner::child`].
@@ -135,6 +135,19 @@ impl Node {
         {
             return rank;
         }
+        self.rank_inside(entries, permutation, place, side, form)
+    }
+
+    /// As [`rank`](Self::rank), for a key that shares what heads skip. For any other the answer is of no use.
+    #[inline]
+    pub(super) fn rank_inside(
+        &self,
+        entries: &Entries,
+        permutation: Permutation,
+        place: &Sought<'_>,
+        side: Side,
+        form: Form,
+    ) -> usize {
         let (head, len) = (place.head(form.reading), permutation.len());
         // Slots in use are the first ones, so what is less can be counted in any order, and of all slots, which takes
         // no branch. What the others hold does not count; loom is spared the orders in which that may be seen.

@@ -64,7 +64,7 @@ fn left_of(writes: &[Entry]) -> Vec<Entry> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn it_is_a_sorted_map(all in writes(0..400), other in hard_keys(), start in hard_keys(), end in hard_keys()) {
@@ -153,6 +153,17 @@ fn it_knows_about_its_size() {
     }
     assert!((3_000..6_000).contains(&memtable.bytes()));
     assert!(!memtable.is_empty());
+}
+
+#[test]
+fn what_entries_take_is_counted_and_little_else() {
+    let memtable = Memtable::new();
+    for number in 0..20_000u64 {
+        let key = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+        memtable.insert(&key, stamp(number), put(vec![7; 100]));
+    }
+    let written = 20_000 * (8 + 100);
+    assert!((written..written * 2).contains(&memtable.bytes()), "{} bytes", memtable.bytes());
 }
 
 #[test]

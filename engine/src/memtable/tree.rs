@@ -6,7 +6,7 @@
 //!   writer replaces it, nothing is taken from it.
 
 use super::chunks::{Address, Chunks};
-use super::entries::{Entries, Sought};
+use super::entries::{Entries, Sought, Stored};
 use super::node::{Inner, Node, Side};
 use super::permutation::Permutation;
 use crate::sync::AtomicU64;
@@ -95,37 +95,45 @@ impl Tree {
     /// Separators and entries on these sides of `place` are passed.
     #[inline]
     fn find_side(&self, place: &Sought<'_>, separators: Side, entries: Side) -> Option<Found<'_>> {
+        let (leaf, next) = self.descend(place, separators)?;
+        let permutation = leaf.permutation();
+        let rank = leaf.rank(&self.entries, permutation, place, entries);
+        Some(Found { leaf, permutation, rank, next })
+    }
+
+    /// The leaf where `place` belongs, and the first entry of the next one.
+    #[inline]
+    fn descend(&self, place: &Sought<'_>, separators: Side) -> Option<(&Node, Option<Address>)> {
         let Root { mut node, height } = self.root()?;
         let mut next = None;
         for _ in 0..height {
             let (child, separator) = self.inners.get(node).child(&self.entries, place, separators);
             (node, next) = (child, separator.or(next));
         }
-        let leaf = self.leaves.get(node);
-        let permutation = leaf.permutation();
-        let rank = leaf.rank(&self.entries, permutation, place, entries);
-        Some(Found { leaf, permutation, rank, next })
+        Some((self.leaves.get(node), next))
     }
 
     /// The first entry at or after `place`, if it is a version of the same key.
-    pub(super) fn first_version(&self, place: &Sought<'_>) -> Option<Address> {
-        let found = self.find(place)?;
-        if let Some(entry) = found.entry(found.rank) {
-            return self.entries.get(entry).is_of(place.key).then_some(entry);
+    pub(super) fn first_version(&self, place: &Sought<'_>) -> Option<Stored<'_>> {
+        let (leaf, next) = self.descend(place, Side::UpTo)?;
+        if let Some(entry) = self.first_in(leaf, place) {
+            return Some(entry).filter(|entry| entry.is_of(place.key));
         }
         // The versions of the key go on in the next leaf, or there are none.
-        let next = self.entries.get(found.next?);
+        let next = self.entries.get(next?);
         if !next.is_of(place.key) {
             return None;
         }
-        let found = self.find(&Sought::new(place.key, next.stamp()))?;
-        found.entry(found.rank)
+        let place = Sought::new(place.key, next.stamp());
+        self.first_in(self.descend(&place, Side::UpTo)?.0, &place)
     }
-}
 
-impl Found<'_> {
-    /// The entry number `rank` of the leaf.
-    pub(super) fn entry(&self, rank: usize) -> Option<Address> {
-        (rank < self.permutation.len()).then(|| self.leaf.entry(self.permutation.slot(rank)))
+    /// The first entry of a leaf that is at or after `place`. A key that does not share what the keys of the leaf and its
+    /// fences do is in neither, so for such a one any answer will do, and nothing is checked.
+    fn first_in(&self, leaf: &Node, place: &Sought<'_>) -> Option<Stored<'_>> {
+        let permutation = leaf.permutation();
+        let rank = leaf.rank_inside(&self.entries, permutation, place, Side::Before, leaf.form());
+        let entry = (rank < permutation.len()).then(|| leaf.entry(permutation.slot(rank)))?;
+        Some(self.entries.get(entry))
     }
 }

@@ -19,9 +19,11 @@ use crate::horizon::Horizons;
 use crate::source::{Cursor, KeyRange};
 use crate::{Error, Result, Versionstamp};
 use bytes::Bytes;
+use std::cell::Cell;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes that [`Reader::verify`] reads at a time.
 const VERIFY_BYTES: usize = 1 << 20;
@@ -41,12 +43,16 @@ pub(crate) struct Probe<'k> {
     /// The key.
     pub(crate) key: &'k [u8],
     hash: u64,
+    /// Tables that a filter left out.
+    pub(crate) rejected: Cell<u64>,
+    /// Tables that a filter let through and that do not have it.
+    pub(crate) in_vain: Cell<u64>,
 }
 
 impl<'k> Probe<'k> {
     /// For `key`.
     pub(crate) fn new(key: &'k [u8]) -> Self {
-        Self { key, hash: filter::hash(key) }
+        Self { key, hash: filter::hash(key), rejected: Cell::new(0), in_vain: Cell::new(0) }
     }
 }
 
@@ -62,6 +68,8 @@ pub(crate) struct Reader {
     filter: Option<Arc<Pinned<Filter>>>,
     cache: Arc<Cache>,
     number: u64,
+    /// Shared with what it was cloned from: the same table with or without its filter.
+    blocks_read: Arc<AtomicU64>,
     /// The horizons under which it was written; unknown ones are before all history.
     written_by: Arc<Horizons>,
 }
@@ -98,7 +106,18 @@ impl Reader {
         let top = Arc::new(cache.pin(top, top_bytes));
         let number = cache.next_table();
         let written_by = Arc::default();
-        let table = Self { path, file, meta, footer, top, filter: None, cache, number, written_by };
+        let table = Self {
+            path,
+            file,
+            meta,
+            footer,
+            top,
+            filter: None,
+            cache,
+            number,
+            blocks_read: Arc::default(),
+            written_by,
+        };
         if table.cache.has_room(table.filter_bytes(), 0) { table.with_filter() } else { Ok(table) }
     }
 
@@ -184,6 +203,11 @@ impl Reader {
         &self.meta
     }
 
+    /// Blocks that were not in the cache and had to be read, since it was opened.
+    pub(crate) fn blocks_read(&self) -> u64 {
+        self.blocks_read.load(Ordering::Relaxed)
+    }
+
     /// What it holds.
     pub(crate) const fn footer(&self) -> &Footer {
         &self.footer
@@ -196,7 +220,11 @@ impl Reader {
     }
 
     fn may_pass_filter(&self, probe: &Probe<'_>) -> bool {
-        self.filter.as_ref().is_none_or(|filter| filter.may_contain(probe.hash))
+        let passes = self.filter.as_ref().is_none_or(|filter| filter.may_contain(probe.hash));
+        if !passes {
+            probe.rejected.update(|tables| tables + 1);
+        }
+        passes
     }
 
     /// The newest version of the key that is not newer than `at`, as `read` takes it from the block it
@@ -223,7 +251,11 @@ impl Reader {
         };
         let data = self.block(Kind::Data, handle, Caching::Keep)?;
         let found = data.seek(probe.key, at).map_err(self.damaged(handle))?;
-        Ok(found.filter(|found| found.same_key).map(|found| read(&found)))
+        let found = found.filter(|found| found.same_key);
+        if found.is_none() && self.filter.is_some() {
+            probe.in_vain.update(|tables| tables + 1);
+        }
+        Ok(found.map(|found| read(&found)))
     }
 
     /// The block that an index block at `handle` names for the version `at` of `key`.
@@ -290,6 +322,7 @@ impl Reader {
         if let Some(block) = self.cache.get(self.number, handle.offset) {
             return Ok(block);
         }
+        self.blocks_read.fetch_add(1, Ordering::Relaxed);
         let block = self.parts().block(kind, handle)?;
         self.cache.insert(self.number, handle.offset, block.clone());
         Ok(block)

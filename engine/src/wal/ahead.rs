@@ -65,6 +65,11 @@ impl Ahead {
     }
 }
 
+/// Bytes to reserve for a segment of this many, so that the record that goes over fits too.
+pub(super) const fn with_spare(segment_bytes: u64) -> u64 {
+    segment_bytes + segment_bytes / SPARE_PARTS
+}
+
 /// Where the next segment waits. Whoever makes it does not hold up appends.
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -92,8 +97,8 @@ impl Slot {
     }
 
     fn make(&self, state: &State, framer: Framer) -> Result<Ahead> {
-        let usual = state.last_bytes + state.last_bytes / SPARE_PARTS;
-        let reserved = usual.clamp(RESERVE_BYTES_MIN.min(self.segment_bytes_max), self.segment_bytes_max);
+        let (usual, most) = (with_spare(state.last_bytes), with_spare(self.segment_bytes_max));
+        let reserved = usual.clamp(RESERVE_BYTES_MIN.min(most), most);
         Ahead::make(&*self.fs, &self.dir, state.next, framer, reserved, None)
     }
 
@@ -134,7 +139,7 @@ impl Slot {
     pub(super) fn trim(&self) -> Result<()> {
         let mut state = self.state.lock();
         state.last_bytes = 0;
-        let least = RESERVE_BYTES_MIN.min(self.segment_bytes_max);
+        let least = RESERVE_BYTES_MIN.min(with_spare(self.segment_bytes_max));
         if let Some(ahead) = state.ahead.as_mut().filter(|ahead| ahead.reserved > least) {
             ahead.file.set_len(least).map_err(Error::io("trim", &ahead.path))?;
             ahead.reserved = least;

@@ -8,7 +8,7 @@
 //! - At most one segment is ending: taking no more records, and not sealed yet.
 
 use super::Segment;
-use super::ahead::{Ahead, Slot};
+use super::ahead::{Ahead, Slot, with_spare};
 use super::ending::Ending;
 use super::header::{Header, KIND_HEADER, KIND_RECORD, KIND_SEAL, Next, Seal};
 use crate::frame::{Framer, PREAMBLE_LEN, frame_len};
@@ -103,7 +103,7 @@ impl Log {
         sealing: Sealing,
         segment_bytes_max: u64,
     ) -> Result<Log> {
-        let reserve_bytes = RESERVE_BYTES_MAX.min(segment_bytes_max);
+        let reserve_bytes = RESERVE_BYTES_MAX.min(with_spare(segment_bytes_max));
         let header = Header { number, lineage: sealing.lineage, base: base.0, hash_before: base.1 };
         let framer = Framer { salt: sealing.salt };
         let ahead = Ahead::make(&*fs, dir, number, framer, reserve_bytes, Some(&header))?;

@@ -67,15 +67,16 @@ impl Store for Cairn {
         self.engine.flush()?;
         let work = || {
             let statistics = self.engine.statistics();
-            (statistics.flushes, statistics.compactions, statistics.tables, statistics.segments)
+            let busy = statistics.memory.working > 0;
+            (statistics.flushes, statistics.compactions, statistics.tables, statistics.segments, busy)
         };
-        // Idle is when nothing has changed for a while: a compaction of one table takes less.
+        // Idle is when nothing has changed for a while, and no flush or compaction is under way.
         let mut before = work();
         let mut same = 0;
         while same < 10 {
             std::thread::sleep(Duration::from_millis(100));
             let now = work();
-            same = if now == before { same + 1 } else { 0 };
+            same = if now == before && !now.4 { same + 1 } else { 0 };
             before = now;
         }
         Ok(())
