@@ -65,9 +65,10 @@ enum Action {
         #[arg(long)]
         raw: Option<PathBuf>,
     },
-    /// The tables and the plot again, from the file that `all --raw` wrote.
+    /// The tables and the plot again, from files that `all --raw` wrote on this machine.
     Report {
-        raw: PathBuf,
+        #[arg(required = true)]
+        raw: Vec<PathBuf>,
         #[arg(long)]
         write: PathBuf,
     },
@@ -84,7 +85,10 @@ fn main() -> Result<()> {
             let measured = all(rounds, seconds, &dir, &workloads, &engines, raw.as_deref())?;
             publish(&measured, write.as_deref())
         }
-        Action::Report { raw, write } => publish(&Measured::load(&raw)?, Some(&write)),
+        Action::Report { raw, write } => {
+            let parts = raw.iter().map(|path| Measured::load(path)).collect::<Result<Vec<_>>>()?;
+            publish(&Measured::join(parts)?, Some(&write))
+        }
     }
 }
 

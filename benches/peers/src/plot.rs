@@ -28,7 +28,7 @@ pub fn svg(rows: &Rows) -> String {
     panel(&mut out, rows, second, "processor time per operation, cairn = 1 (right: costs more)", |figures| {
         figures.cpu_us
     });
-    for (index, (name, _)) in rows.iter().enumerate() {
+    for (index, (name, ..)) in rows.iter().enumerate() {
         text(&mut out, LABEL_PX - 12.0, row_y(index) + 4.0, "end", name);
     }
     out.push_str("</svg>\n");
@@ -56,7 +56,7 @@ fn panel(out: &mut String, rows: &Rows, left: f64, title: &str, of: fn(&Medians)
         line(out, (x(ratio), TOP_PX - 12.0), (x(ratio), bottom), colour);
         text(out, x(ratio), TOP_PX - 16.0, "middle", &label);
     }
-    for (index, (name, engines)) in rows.iter().enumerate() {
+    for (index, (name, engines, _)) in rows.iter().enumerate() {
         let Some(ours) = engines.get(ENGINES[0]).map(of) else { continue };
         line(out, (left, row_y(index)), (left + PANEL_PX, row_y(index)), "#f0f0f0");
         for (engine, colour) in ENGINES.iter().zip(COLOURS) {

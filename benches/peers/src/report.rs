@@ -40,8 +40,8 @@ pub struct Medians {
     pub space: Option<f64>,
 }
 
-/// Rows in the order measured: a workload and a phase, and the medians of each engine.
-pub type Rows = Vec<(String, BTreeMap<String, Medians>)>;
+/// Rows in the order measured: a workload and a phase, the medians of each engine, and of how many rounds.
+pub type Rows = Vec<(String, BTreeMap<String, Medians>, usize)>;
 
 impl Measured {
     pub fn save(&self, path: &Path) -> Result<()> {
@@ -51,6 +51,25 @@ impl Measured {
     pub fn load(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
         Ok(serde_json::from_slice(&bytes)?)
+    }
+
+    /// The rounds of all parts together: each part has some of the workloads.
+    pub fn join(parts: Vec<Self>) -> Result<Self> {
+        let mut parts = parts.into_iter();
+        let mut all = parts.next().context("at least one file of figures")?;
+        for part in parts {
+            let same = (&part.machine, part.seconds) == (&all.machine, all.seconds);
+            anyhow::ensure!(
+                same,
+                "figures of {} for {} s are not those of one run",
+                part.machine,
+                part.seconds
+            );
+            all.fsync_us.extend(part.fsync_us);
+            all.runs.extend(part.runs);
+        }
+        all.rounds = all.medians().iter().map(|(.., rounds)| *rounds).max().unwrap_or(0);
+        Ok(all)
     }
 
     /// The medians of all rounds.
@@ -72,7 +91,8 @@ impl Measured {
                     .collect();
                 (!all.is_empty()).then(|| ((**engine).to_owned(), medians_of(&all)))
             };
-            (name, ENGINES.iter().filter_map(of).collect())
+            let ours = self.runs.iter().filter(|run| run.engine == ENGINES[0] && run.workload == workload);
+            (name, ENGINES.iter().filter_map(of).collect(), ours.count())
         };
         names.into_iter().map(row).collect()
     }
@@ -143,7 +163,7 @@ enum Better {
 
 fn table(out: &mut String, title: &str, rows: &Rows, better: Better, of: fn(&Medians) -> Option<f64>) {
     let shown: Vec<_> =
-        rows.iter().filter(|(_, engines)| engines.values().any(|figures| of(figures).is_some())).collect();
+        rows.iter().filter(|(_, engines, _)| engines.values().any(|figures| of(figures).is_some())).collect();
     if shown.is_empty() {
         return;
     }
@@ -152,14 +172,16 @@ fn table(out: &mut String, title: &str, rows: &Rows, better: Better, of: fn(&Med
         ENGINES.join(" | ")
     ));
     out.push_str(&format!("|---|{}---:|---:|\n", "---:|".repeat(ENGINES.len())));
-    for (name, engines) in shown {
+    let most = rows.iter().map(|(.., rounds)| *rounds).max().unwrap_or(0);
+    for (name, engines, rounds) in shown {
+        let fewer = if *rounds < most { format!(" (rounds: {rounds})") } else { String::new() };
         let figure = |engine: &str| engines.get(engine).and_then(of);
         let cells: Vec<String> =
             ENGINES.iter().map(|engine| figure(engine).map_or("-".to_owned(), number)).collect();
         let against =
             |others: &[&str]| ratio(figure("cairn"), others.iter().filter_map(|other| figure(other)), better);
         out.push_str(&format!(
-            "| {name} | {} | {} | {} |\n",
+            "| {name}{fewer} | {} | {} | {} |\n",
             cells.join(" | "),
             against(&ENGINES[1..3]),
             against(&ENGINES[1..])
@@ -216,10 +238,13 @@ fn goals(out: &mut String, rows: &Rows) {
 
 fn list_goals(rows: &Rows) -> Vec<Goal> {
     let ours = |row: &str, of: fn(&Medians) -> Option<f64>| {
-        rows.iter().find(|(name, _)| name == row).and_then(|(_, engines)| engines.get("cairn")).and_then(of)
+        rows.iter()
+            .find(|(name, ..)| name == row)
+            .and_then(|(_, engines, _)| engines.get("cairn"))
+            .and_then(of)
     };
     let against_lsm = |row: &str| {
-        let (_, engines) = rows.iter().find(|(name, _)| name == row)?;
+        let (_, engines, _) = rows.iter().find(|(name, ..)| name == row)?;
         let best = ["fjall", "rocksdb"]
             .iter()
             .filter_map(|name| Some(engines.get(*name)?.per_second))
