@@ -56,7 +56,7 @@ pub(super) fn measure(seed: u64) -> (Counts, Sim) {
 }
 
 pub(super) fn options() -> Options {
-    Options { history_ms: 2_000, ..small() }
+    Options { history_ms: 2_000, segment_age_ms_max: 4_000, ..small() }
 }
 
 fn open(env: &Env, node: &Node) -> engine::Result<Engine> {
@@ -86,7 +86,10 @@ fn steps(env: &Env, clock: &SimClock, random: &SimRandom, run: &mut Run) -> engi
             8..=10 => append(&engine, random, node)?,
             _ => commit(&engine, random, node)?,
         }
-        engine.maintain()?;
+        // Not always: what begins in one call may end in another, as segments do that were left in a commit.
+        if random.below(4) > 0 {
+            engine.maintain()?;
+        }
         engines.insert(at, engine);
     }
     Ok(())
@@ -140,7 +143,7 @@ fn random_batch(random: &SimRandom) -> engine::Result<WriteBatch> {
             6 => batch.delete_prefix(&key[..usize::from(small_number(random.below(3)))])?,
             choice => {
                 let expire_at_ms = (choice == 1).then(|| 1_000_000 + random.below(20_000));
-                let value: Vec<u8> = (0..=random.below(200)).map(small_number).collect();
+                let value: Vec<u8> = (0..=random.below(600)).map(small_number).collect();
                 batch.put(&key, &value, expire_at_ms)?;
             }
         }
