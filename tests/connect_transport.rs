@@ -105,7 +105,7 @@ async fn health_readiness_and_metrics_answer_without_a_token() -> TestResult {
 
 #[tokio::test]
 async fn a_full_disk_is_not_ready_and_says_why() -> TestResult {
-    let options = engine::Options { disk_reserve_bytes: Some(u64::MAX), ..Default::default() };
+    let options = engine::Options { disk_reserve_bytes: Some(1 << 60), ..Default::default() };
     let server = Server::with(options).await?;
     let session = Session::open(&server, 3).await?;
     let write =
