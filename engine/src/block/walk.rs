@@ -30,7 +30,10 @@ pub(crate) enum Walk {
 impl Walk {
     /// At no row yet, of a block most of whose rows are likely to be walked.
     pub(crate) fn of_all(block: Block, direction: Direction) -> Self {
-        block.touch();
+        // Going forward the processor foresees what is read next.
+        if direction == Direction::Reverse {
+            block.touch();
+        }
         Self::new(block, direction)
     }
 
