@@ -33,7 +33,7 @@ impl ContentHash {
             hasher.update(&self.0).update(stamp.as_bytes()).update(batch);
             return ContentHash(*hasher.finalize().as_bytes());
         }
-        // In one piece, a short input costs half of what a hasher costs.
+        // In one piece, a short input needs no hasher that collects it.
         input[..Self::LEN].copy_from_slice(&self.0);
         input[Self::LEN..HEAD_LEN].copy_from_slice(stamp.as_bytes());
         input[HEAD_LEN..len].copy_from_slice(batch);
