@@ -144,3 +144,21 @@ fn a_child_lineage_has_greater_stamps_and_survives_reopening() -> TestResult {
     assert_eq!(lineages, [parent.id, child.id]);
     check(&engine.snapshot(), &model)
 }
+
+#[test]
+fn a_segment_is_listed_as_sealed_on_return_whoever_else_seals_it() -> TestResult {
+    let (env, _disk, _clock) = sim::env(1);
+    let (engine, _) = Engine::open(env, Path::new(DIR), small())?;
+    engine.keep_segments_after(Some(0));
+    let background = engine::background::start(&engine);
+    for n in 0..500u64 {
+        let mut batch = WriteBatch::new();
+        batch.put(&n.to_be_bytes(), b"v", None)?;
+        engine.commit(batch)?;
+        engine.seal_segment()?;
+        let last = engine.sealed_segments().last().map(|segment| segment.last);
+        assert_eq!(last, Some(engine.applied().version), "commit {n}");
+    }
+    drop(background);
+    Ok(())
+}

@@ -154,8 +154,9 @@ impl Core {
         let ending = self.appender.lock().log.ending();
         match ending {
             Some(ending) => {
-                ending.finish().map_err(|error| self.stop_on(error))?;
-                self.appender.lock().log.note_sealed();
+                let segment = ending.finish().map_err(|error| self.stop_on(error))?;
+                // Whoever else finished it may be about to note it: on return it is among the sealed in any case.
+                self.appender.lock().log.note_finished(&ending, segment);
                 Ok(())
             }
             None => Ok(()),

@@ -226,6 +226,14 @@ impl Log {
         }
     }
 
+    /// Takes a segment that [`Ending::finish`] gave among those that are sealed, if nobody did before.
+    pub(crate) fn note_finished(&mut self, finished: &Arc<Ending>, segment: Segment) {
+        if self.ending.as_ref().is_some_and(|ending| Arc::ptr_eq(ending, finished)) {
+            self.ending = None;
+            self.add_sealed(segment);
+        }
+    }
+
     fn add_sealed(&mut self, segment: Segment) {
         self.slot.sealed(segment.bytes);
         self.sealed.push(segment);
