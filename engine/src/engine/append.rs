@@ -70,10 +70,8 @@ impl Core {
         }
         let segment_bytes = appender.log.active_bytes();
         // While the segment before is being sealed, this one may grow: nobody waits for the disk here.
-        let full = match appender.log.ending() {
-            Some(_) => self.options.segment_bytes_max.saturating_mul(2),
-            None => self.options.segment_bytes_max,
-        };
+        let parts = if appender.log.is_ending() { 2 } else { 1 };
+        let full = self.options.segment_bytes_max.saturating_mul(parts);
         if segment_bytes >= full {
             self.begin_segment(appender)?;
         }
@@ -81,9 +79,12 @@ impl Core {
     }
 
     fn room_for(&self, erasures: &[Erasure]) -> Result<()> {
+        if erasures.is_empty() {
+            return Ok(());
+        }
         let bytes = erasures.iter().map(|erasure| erasure.prefix.len()).sum();
         let view = self.view.load();
-        if erasures.is_empty() || view.erasures.has_room(erasures.len(), bytes) {
+        if view.erasures.has_room(erasures.len(), bytes) {
             return Ok(());
         }
         Err(Error::ErasuresFull { waiting: view.erasures.len() })

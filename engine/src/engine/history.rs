@@ -63,6 +63,10 @@ impl Core {
         levels: Levels,
         change: impl FnOnce(&mut View),
     ) {
+        debug_assert!(
+            raised.horizons.highest().stamp.version() <= state.flushed.version,
+            "no horizon is above what tables hold"
+        );
         let oldest = raised.horizons.lowest().stamp.version();
         state.times.forget_before(oldest);
         self.change_view(|view| {

@@ -200,6 +200,11 @@ impl Log {
         Ok(())
     }
 
+    /// Whether a segment has to be sealed.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
     /// The segment that has to be sealed, if one has.
     pub(crate) fn ending(&self) -> Option<Arc<Ending>> {
         self.ending.clone()
