@@ -10,8 +10,10 @@
 pub mod apply;
 pub mod codec;
 pub mod command;
+pub mod ids;
 pub mod number;
 pub mod refusal;
+pub mod transport;
 pub mod value;
 
 #[cfg(test)]
@@ -19,6 +21,7 @@ mod testing;
 
 pub use apply::{Application, Outcome, State, apply, clock_ms};
 pub use command::{AtomicWrite, Check, Entry, Mutation, MutationKind, RequestId, Sum};
+pub use ids::{ClusterId, GroupId, NodeId};
 pub use num_bigint::BigInt;
 pub use refusal::{Operation, Refusal};
 pub use value::{DEFAULT_DATABASE, DatabaseNumber, Encoding, StoredValue, engine_key, split_value};
