@@ -7,12 +7,10 @@
 pub mod archive;
 pub mod bench;
 pub mod cli;
-pub mod clock;
 pub mod config;
 pub mod connect;
 pub mod data_dir;
 pub mod database;
-pub mod hub;
 pub mod import;
 pub mod metrics;
 pub mod sequencer;

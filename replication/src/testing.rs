@@ -109,6 +109,6 @@ pub(crate) fn entries() -> impl Strategy<Value = Entry> {
             .prop_map(|(time_ms, writes)| Entry::Batch { time_ms, writes }),
         1 => times().prop_map(|time_ms| Entry::Tick { time_ms }),
         1 => (times(), prop::collection::vec(any::<u8>(), 0..70), prop::collection::vec(any::<u8>(), 0..9))
-            .prop_map(|(time_ms, name, value)| Entry::Progress { time_ms, mark: Mark { name, value } }),
+            .prop_map(|(time_ms, name, value)| Entry::Progress { time_ms, request: RequestId { node: 1, boot: 2, counter: time_ms }, mark: Mark { name, value } }),
     ]
 }

@@ -30,7 +30,7 @@ fn a_tick_and_a_mark_change_no_data_and_no_hash() -> TestResult {
     let tick = history.step(&Entry::Tick { time_ms: 2 })?;
     assert_eq!((tick.record.version, tick.record.time_ms, tick.record.hash), (2, 2, hash));
     let mark = Mark { name: b"archive".to_vec(), value: b"1".to_vec() };
-    let progress = history.step(&Entry::Progress { time_ms: 3, mark: mark.clone() })?;
+    let progress = history.step(&Entry::Progress { time_ms: 3, request: REQUEST, mark: mark.clone() })?;
     assert_eq!((progress.record.marks, progress.record.hash), (vec![mark], hash));
     Ok(())
 }
@@ -39,7 +39,7 @@ fn a_tick_and_a_mark_change_no_data_and_no_hash() -> TestResult {
 fn a_mark_that_no_record_can_hold_is_left_out() -> TestResult {
     for (name, value) in [(0, 0), (MARK_NAME_LEN_MAX + 1, 0), (1, MARK_VALUE_LEN_MAX + 1)] {
         let mark = Mark { name: vec![b'n'; name], value: vec![b'v'; value] };
-        let application = History::new().step(&Entry::Progress { time_ms: 1, mark })?;
+        let application = History::new().step(&Entry::Progress { time_ms: 1, request: REQUEST, mark })?;
         assert_eq!(application.record.marks, []);
         application.record.encode(&mut Vec::new());
     }
@@ -143,3 +143,5 @@ fn a_failing_disk_stops_apply_instead_of_answering() {
         assert!(apply(&BrokenDisk, &applied, 1, &batch_at(1, [broken])).is_err());
     }
 }
+
+const REQUEST: crate::RequestId = crate::RequestId { node: 1, boot: 2, counter: 3 };
