@@ -15,6 +15,8 @@ pub mod number;
 pub mod refusal;
 #[doc(hidden)]
 pub mod runtime;
+#[doc(hidden)]
+pub mod sim;
 pub mod transport;
 pub mod value;
 
