@@ -34,6 +34,8 @@ mod replica;
 pub mod runtime;
 mod snapshot_install;
 mod state_machine;
+#[doc(hidden)]
+pub mod sim;
 pub mod transport;
 pub mod value;
 

@@ -7,6 +7,9 @@
 //! - Each pair of nodes has one connection a [`Channel`], so that a snapshot never stands in the way of a heartbeat.
 //! - A stream keeps its order and pushes back: a sender waits while the other side does not read.
 
+#[doc(hidden)]
+pub mod conformance;
+
 use crate::NodeId;
 use async_trait::async_trait;
 use bytes::Bytes;
