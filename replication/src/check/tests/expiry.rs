@@ -75,3 +75,27 @@ fn a_clock_that_falls_is_found() {
     let found = check(&story.recorder.events(), &last);
     assert!(matches!(found, Err(Violation::ClockFell { .. })), "{found:?}");
 }
+
+#[test]
+fn without_a_clock_a_check_of_what_expires_may_hold_or_not_unless_its_stamp_is_another() {
+    let mut story = Story::new();
+    let Written::Committed(stamp) = write_at(&mut story, 10, vec![], vec![expiring("a", 20), set("b", 1)])
+    else {
+        panic!("it has no checks");
+    };
+    let of = |name: &str, stamp| Check { key: name.as_bytes().to_vec(), stamp };
+    let mut last = story.toy.last();
+    (last.time_ms, last.times_ms) = (None, Default::default());
+    let failed_only_second = |first: Check| {
+        let write = write(9, vec![first, of("b", None)], vec![]);
+        let mut events = story.recorder.events();
+        let (invoked, completed) = (story.recorder.moment(0), Some(story.recorder.moment(0)));
+        let action = Action::Write { id: 9, write, outcome: Written::ChecksFailed(vec![1]) };
+        events.push(Event { client: 1, node: 1, invoked, completed, action });
+        check(&events, &last)
+    };
+    assert!(failed_only_second(of("a", Some(stamp))).is_ok());
+    assert!(failed_only_second(of("a", None)).is_ok());
+    let other = failed_only_second(of("a", Some(Versionstamp::new(7, 7))));
+    assert!(matches!(other, Err(Violation::NoSuchState { .. })), "{other:?}");
+}

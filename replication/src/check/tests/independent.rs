@@ -191,10 +191,11 @@ fn the_verdict_is_that_of_a_checker_that_searches() {
     for seed in 0..histories.unwrap_or(20_000) {
         let random = SimRandom::new(seed);
         let size = 2 + usize::try_from(random.below(7)).expect("few");
-        let (mut events, mut last) = history(&random, size);
+        let (mut events, toy) = history(&random, size);
+        let mut last = toy.last();
         let breaks = random.below(3);
         for _ in 0..breaks {
-            break_one(&random, &mut events, &mut last);
+            break_one(&random, &mut events, &toy, &mut last);
         }
         let (ours, theirs) = (check(&events, &last), holds_by_search(&events, &last));
         assert_eq!(ours.is_ok(), theirs, "seed {seed}: {ours:?}\n{}", in_words(&events, &last));

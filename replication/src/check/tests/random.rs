@@ -15,8 +15,8 @@ struct Client {
     open: Option<(Moment, Action, Stage)>,
 }
 
-/// A history of a few clients with up to `operations` events, and its end.
-pub(super) fn history(random: &SimRandom, operations: usize) -> (Vec<Event>, Last) {
+/// A history of a few clients with `operations` events, and the database that it came from.
+pub(super) fn history(random: &SimRandom, operations: usize) -> (Vec<Event>, Toy) {
     let (mut toy, mut events, mut order) = (Toy::new(), Vec::new(), 0);
     let mut clients: Vec<Client> = (0..3).map(|_| Client { open: None }).collect();
     let mut begun = 0;
@@ -41,7 +41,7 @@ pub(super) fn history(random: &SimRandom, operations: usize) -> (Vec<Event>, Las
             }
         };
     }
-    (events, toy.last())
+    (events, toy)
 }
 
 fn name(random: &SimRandom) -> &'static str {
@@ -121,10 +121,10 @@ fn end(random: &SimRandom, client: u64, invoked: Moment, now: Moment, action: Ac
 }
 
 /// Breaks something, or changes what may as well be so.
-pub(super) fn break_one(random: &SimRandom, events: &mut [Event], last: &mut Last) {
+pub(super) fn break_one(random: &SimRandom, events: &mut [Event], toy: &Toy, last: &mut Last) {
     let stamps: Vec<_> = last.rows.iter().map(|row| row.stamp).collect();
     let pick = |count: usize| usize::try_from(random.below(count.max(1) as u64)).expect("few");
-    match random.below(10) {
+    match random.below(16) {
         0 if !last.rows.is_empty() => {
             last.rows.remove(pick(last.rows.len()));
         }
@@ -133,7 +133,7 @@ pub(super) fn break_one(random: &SimRandom, events: &mut [Event], last: &mut Las
             last.rows[index].value[1] ^= 1;
         }
         2 | 3 => move_in_time(random, &mut events[pick(events.len())]),
-        4 => swap_reads(events, pick(events.len()), pick(events.len())),
+        4..=9 => look_again(random, &mut events[pick(events.len())], toy),
         _ => break_event(random, &mut events[pick(events.len())], &stamps),
     }
 }
@@ -155,15 +155,20 @@ fn move_in_time(random: &SimRandom, event: &mut Event) {
     }
 }
 
-fn swap_reads(events: &mut [Event], one: usize, other: usize) {
-    let seen = |event: &Event| match &event.action {
-        Action::Read { selections, seen, .. } => Some((selections.clone(), seen.clone())),
-        _ => None,
-    };
-    let (Some(first), Some(second)) = (seen(&events[one]), seen(&events[other])) else { return };
-    for (index, (new_selections, new)) in [(one, second), (other, first)] {
-        if let Action::Read { selections, seen, .. } = &mut events[index].action {
-            (*selections, *seen) = (new_selections, new);
+/// Shows a reader the state of any other time.
+fn look_again(random: &SimRandom, event: &mut Event, toy: &Toy) {
+    let at = || Versionstamp::last_of(random.below(toy.applied.version + 1));
+    match &mut event.action {
+        Action::Write { .. } => {}
+        Action::Read { selections, seen, .. } => {
+            let at = at();
+            seen.stamp = None;
+            seen.rows = selections.iter().map(|selection| toy.rows(selection, at, 0)).collect();
+        }
+        Action::Watch { keys, messages, .. } => {
+            for message in messages {
+                message.rows = vec![toy.rows(&Selection::key(&keys[0]), at(), 0).pop()];
+            }
         }
     }
 }
