@@ -9,6 +9,8 @@
 
 pub mod apply;
 mod clock;
+#[doc(hidden)]
+pub mod check;
 pub mod codec;
 pub mod command;
 mod error;
