@@ -79,21 +79,30 @@ impl Outbox {
         Ok(())
     }
 
-    /// Everything that waits, once there is something; `None` when the connection has ended and all was taken.
-    pub(crate) async fn take(&self) -> Option<Batch> {
+    /// Waits until there is something to take.
+    ///
+    /// # Errors
+    ///
+    /// When the connection has ended and all was taken.
+    pub(crate) async fn filled(&self) -> Result<(), Ended> {
         loop {
             let filled = self.filled.notified();
             {
-                let mut queue = self.queue.lock();
+                let queue = self.queue.lock();
                 if queue.len > 0 {
-                    return Some(queue.take());
+                    return Ok(());
                 }
                 if queue.ended {
-                    return None;
+                    return Err(Ended);
                 }
             }
             filled.await;
         }
+    }
+
+    /// Everything that waits.
+    pub(crate) fn take(&self) -> Batch {
+        self.queue.lock().take()
     }
 
     /// Gives back the room of what was written.
@@ -169,8 +178,6 @@ mod tests {
     use crate::transport::MESSAGE_LEN_MAX;
     use futures::FutureExt;
 
-    type TestResult = Result<(), Box<dyn std::error::Error>>;
-
     fn frames(mut batch: Batch) -> Vec<(Kind, u64, usize)> {
         let mut bytes = BytesMut::from(&batch.copy_to_bytes(batch.remaining())[..]);
         let mut frames = Vec::new();
@@ -182,34 +189,35 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_taken_at_once_and_in_order() -> TestResult {
+    fn what_waits_is_taken_at_once_and_in_order() {
         let outbox = Outbox::new();
+        assert_eq!(outbox.filled().now_or_never(), None);
         let sizes = [3, COPY_LEN_MAX + 1, 0, COPY_LEN_MAX, MESSAGE_LEN_MAX];
         for (id, len) in (0..).zip(sizes) {
             let sent = outbox.send(Kind::Data, id, vec![7; len].into()).now_or_never();
             assert_eq!(sent, Some(Ok(())));
         }
-        let batch = outbox.take().now_or_never().flatten().ok_or("something waits")?;
+        assert_eq!(outbox.filled().now_or_never(), Some(Ok(())));
+        let batch = outbox.take();
         assert_eq!(batch.parts.len(), 4, "short ones are copied together, long ones are not copied");
         let expected: Vec<_> = (0..).zip(sizes).map(|(id, len)| (Kind::Data, id, len)).collect();
         assert_eq!(frames(batch), expected);
-        Ok(())
     }
 
     #[test]
-    fn messages_wait_for_room_and_credits_do_not() -> TestResult {
+    fn messages_wait_for_room_and_credits_do_not() {
         let outbox = Outbox::new();
         let long = Bytes::from(vec![0; MESSAGE_LEN_MAX]);
         assert_eq!(outbox.send(Kind::Data, 1, long.clone()).now_or_never(), Some(Ok(())));
         let mut second = Box::pin(outbox.send(Kind::Data, 2, long));
         assert_eq!(second.as_mut().now_or_never(), None, "there is no room for two of the longest");
         assert_eq!(outbox.send_now(Kind::Credit, 3, &[0; 4]), Ok(()));
-        let batch = outbox.take().now_or_never().flatten().ok_or("something waits")?;
+        assert_eq!(outbox.filled().now_or_never(), Some(Ok(())));
+        let batch = outbox.take();
         assert_eq!(second.as_mut().now_or_never(), None, "it is not written yet");
         outbox.written(&batch);
         assert_eq!(second.as_mut().now_or_never(), Some(Ok(())));
         assert_eq!(frames(batch), [(Kind::Data, 1, MESSAGE_LEN_MAX), (Kind::Credit, 3, 4)]);
-        Ok(())
     }
 
     #[test]
@@ -226,7 +234,8 @@ mod tests {
         outbox.end();
         assert_eq!(outbox.send(Kind::Request, 1, Bytes::new()).now_or_never(), Some(Err(Ended)));
         assert_eq!(outbox.send_now(Kind::Ping, 1, &[]), Err(Ended));
-        assert_eq!(outbox.take().now_or_never().flatten().map(frames), Some(vec![(Kind::Bye, 0, 4)]));
-        assert!(matches!(outbox.take().now_or_never(), Some(None)));
+        assert_eq!(outbox.filled().now_or_never(), Some(Ok(())));
+        assert_eq!(frames(outbox.take()), [(Kind::Bye, 0, 4)]);
+        assert_eq!(outbox.filled().now_or_never(), Some(Err(Ended)));
     }
 }

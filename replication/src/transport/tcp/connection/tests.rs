@@ -1,5 +1,7 @@
 use super::*;
 use async_trait::async_trait;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use tokio::io::DuplexStream;
 use tokio::sync::Semaphore;
 
@@ -26,8 +28,39 @@ impl Service for Mirror {
     }
 }
 
+/// Counts what is written to a pipe at once.
+struct Counted(tokio::io::WriteHalf<DuplexStream>, Arc<AtomicUsize>);
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
 fn start(pipe: DuplexStream, service: Option<Arc<dyn Service>>) -> Arc<Connection> {
+    start_counted(pipe, service, Arc::default())
+}
+
+fn start_counted(
+    pipe: DuplexStream,
+    service: Option<Arc<dyn Service>>,
+    writes: Arc<AtomicUsize>,
+) -> Arc<Connection> {
     let (source, sink) = tokio::io::split(pipe);
+    let sink = Counted(sink, writes);
     let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("it is free");
     Connection::start((Box::new(source), Box::new(sink)), NodeId(9), service, slot)
 }
@@ -202,5 +235,29 @@ async fn the_end_is_told_to_the_other_side() -> TestResult {
     assert_eq!(until_ended(&theirs).await, "node 9 ended it: the node stops");
     let called = ours.call(Bytes::new()).await;
     assert!(called.is_err_and(|error| error.is_unseen()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn many_calls_are_few_writes() -> TestResult {
+    let ((ours, theirs), writes) = (tokio::io::duplex(PIPE_LEN), Arc::new(AtomicUsize::new(0)));
+    let connection = start_counted(ours, None, writes.clone());
+    let _mirror = start_counted(theirs, Some(Arc::new(Mirror)), writes.clone());
+    let callers: Vec<_> = (0..64)
+        .map(|_caller| {
+            let connection = connection.clone();
+            tokio::spawn(async move {
+                for _call in 0..100 {
+                    connection.call(Bytes::from_static(b"short")).await?;
+                }
+                Ok::<(), TransportError>(())
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await??;
+    }
+    let writes = writes.load(Ordering::Relaxed);
+    assert!(writes < 6_400 / 8, "{writes} writes for 6,400 requests and as many answers");
     Ok(())
 }
