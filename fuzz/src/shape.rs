@@ -16,6 +16,8 @@ pub enum EntryShape {
     Tick(u8),
     /// A mark of any size.
     Progress(u8, Vec<u8>, Vec<u8>),
+    /// The end of a database.
+    DeleteDatabase(u8, bool),
 }
 
 /// An atomic write.
@@ -65,8 +67,15 @@ impl From<EntryShape> for Entry {
             EntryShape::Progress(time, name, value) => {
                 Entry::Progress { time_ms: time.into(), mark: Mark { name, value } }
             }
+            EntryShape::DeleteDatabase(time, other) => {
+                Entry::DeleteDatabase { time_ms: time.into(), database: database(other) }
+            }
         }
     }
+}
+
+fn database(other: bool) -> DatabaseNumber {
+    DatabaseNumber(1 + u32::from(other))
 }
 
 impl From<WriteShape> for AtomicWrite {
@@ -76,7 +85,7 @@ impl From<WriteShape> for AtomicWrite {
         let mutations = shape.mutations.into_iter();
         AtomicWrite {
             request: RequestId { node: 0, boot: 0, counter: 0 },
-            database: DatabaseNumber(1 + u32::from(shape.other_database)),
+            database: database(shape.other_database),
             checks: checks.map(|(key, guess)| Check { key: key.into(), stamp: guess.map(stamp) }).collect(),
             mutations: mutations.map(|(key, kind)| Mutation { key: key.into(), kind: kind.into() }).collect(),
         }

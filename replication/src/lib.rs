@@ -24,4 +24,7 @@ pub use command::{AtomicWrite, Check, Entry, Mutation, MutationKind, RequestId, 
 pub use ids::{ClusterId, GroupId, NodeId};
 pub use num_bigint::BigInt;
 pub use refusal::{Operation, Refusal};
-pub use value::{DEFAULT_DATABASE, DatabaseNumber, Encoding, StoredValue, engine_key, split_value};
+pub use value::{
+    DEFAULT_DATABASE, DatabaseNumber, Encoding, SYSTEM_DATABASE, StoredValue, database_prefix, engine_key,
+    split_value,
+};

@@ -64,6 +64,8 @@ fn the_format_is_frozen() {
     assert_eq!(encoded(&Entry::Tick { time_ms: 1 }), b"\x01\x02\x01\0\0\0\0\0\0\0");
     let mark = Mark { name: b"n".to_vec(), value: b"vv".to_vec() };
     assert_eq!(encoded(&Entry::Progress { time_ms: 1, mark }), b"\x01\x03\x01\0\0\0\0\0\0\0\x01n\x02vv");
+    let deletion = Entry::DeleteDatabase { time_ms: 1, database: DatabaseNumber(300) };
+    assert_eq!(encoded(&deletion), b"\x01\x04\x01\0\0\0\0\0\0\0\xac\x02");
 }
 
 #[test]
