@@ -8,6 +8,7 @@ pub mod archive;
 pub mod bench;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod connect;
 pub mod data_dir;
