@@ -6,6 +6,7 @@
 
 pub mod archive;
 pub mod bench;
+pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
