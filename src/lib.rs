@@ -6,7 +6,9 @@
 
 pub mod archive;
 pub mod bench;
+pub mod catalog;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod connect;
 pub mod data_dir;

@@ -28,6 +28,8 @@ pub enum Endpoint {
     Exchange,
     /// `snapshot_read`.
     SnapshotRead,
+    /// `snapshot_read` of what this node has.
+    EventualRead,
     /// `atomic_write`.
     AtomicWrite,
     /// The start of a `watch`.

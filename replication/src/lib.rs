@@ -8,9 +8,9 @@
 //! - Apply never fails on input and never panics. Only a failing disk stops it.
 
 pub mod apply;
-mod clock;
 #[doc(hidden)]
 pub mod check;
+mod clock;
 pub mod codec;
 pub mod command;
 mod error;
@@ -34,10 +34,10 @@ pub mod refusal;
 mod replica;
 #[doc(hidden)]
 pub mod runtime;
-mod snapshot_install;
-mod state_machine;
 #[doc(hidden)]
 pub mod sim;
+mod snapshot_install;
+mod state_machine;
 pub mod transport;
 pub mod value;
 
@@ -56,4 +56,7 @@ pub use node::{Node, NodeOptions, Timing};
 pub use num_bigint::BigInt;
 pub use raft::Peer;
 pub use refusal::{Operation, Refusal};
-pub use value::{DEFAULT_DATABASE, DatabaseNumber, Encoding, StoredValue, engine_key, split_value};
+pub use value::{
+    DEFAULT_DATABASE, DatabaseNumber, Encoding, SYSTEM_DATABASE, StoredValue, database_prefix, engine_key,
+    split_value,
+};

@@ -67,6 +67,10 @@ fn the_format_is_frozen() {
     let expected =
         b"\x01\x03\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x01n\x02vv";
     assert_eq!(encoded(&Entry::Progress { time_ms: 1, request, mark }), expected);
+    let deletion = Entry::DeleteDatabase { time_ms: 1, request, database: DatabaseNumber(300) };
+    let expected =
+        b"\x01\x04\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\xac\x02";
+    assert_eq!(encoded(&deletion), expected);
 }
 
 #[test]

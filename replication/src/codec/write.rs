@@ -1,8 +1,8 @@
 //! Atomic writes as bytes; the layout stands in [`crate::codec`].
 
-use super::{bytes_of, list, put_bytes};
+use super::{bytes_of, database, list, put_bytes};
 use crate::command::{AtomicWrite, Check, Mutation, MutationKind, RequestId, Sum};
-use crate::{BigInt, DatabaseNumber, Encoding, StoredValue};
+use crate::{BigInt, Encoding, StoredValue};
 use engine::Versionstamp;
 use engine::codec::{Decoder, Malformed, put_varint};
 use num_bigint::Sign;
@@ -43,13 +43,9 @@ pub(crate) fn encode(write: &AtomicWrite, out: &mut Vec<u8>) {
 }
 
 pub(crate) fn decode(rest: &mut Decoder<'_>) -> Result<AtomicWrite, Malformed> {
-    let request = request(rest)?;
-    let start = rest.clone();
-    let database = u32::try_from(rest.varint("number of a database")?)
-        .map_err(|_too_large| start.malformed("a database number of 32 bits"))?;
     Ok(AtomicWrite {
-        request,
-        database: DatabaseNumber(database),
+        request: request(rest)?,
+        database: database(rest)?,
         checks: list(rest, "number of checks", decode_check)?,
         mutations: list(rest, "number of mutations", decode_mutation)?,
     })

@@ -1,6 +1,7 @@
 //! Clocks, marks and the bounds that keep a record within the log.
 
 use super::*;
+use crate::testing::REQUEST;
 use engine::write_batch::{KEY_LEN_MAX, VALUE_LEN_MAX};
 
 #[test]
@@ -32,6 +33,28 @@ fn a_tick_and_a_mark_change_no_data_and_no_hash() -> TestResult {
     let mark = Mark { name: b"archive".to_vec(), value: b"1".to_vec() };
     let progress = history.step(&Entry::Progress { time_ms: 3, request: REQUEST, mark: mark.clone() })?;
     assert_eq!((progress.record.marks, progress.record.hash), (vec![mark], hash));
+    Ok(())
+}
+
+#[test]
+fn the_end_of_a_database_takes_all_of_it_and_nothing_else() -> TestResult {
+    let mut history = History::new();
+    let of = |database, key: &[u8]| AtomicWrite {
+        database: DatabaseNumber(database),
+        ..write(vec![], vec![set(key, b"v")])
+    };
+    history.step(&batch_at(1, [of(0, b"a"), of(1, b"a"), of(1, b"\xff"), of(2, b"a"), of(256, b"a")]))?;
+    let end =
+        |database| Entry::DeleteDatabase { time_ms: 2, request: REQUEST, database: DatabaseNumber(database) };
+    let ended = history.step(&end(1))?;
+    assert_eq!((ended.outcomes.len(), ended.record.batches.len()), (0, 1));
+    assert_eq!(history.applied.stamp, Versionstamp::new(2, 0));
+    let left =
+        |history: &History| -> Vec<_> { history.view(Versionstamp::MAX, 2).entries().into_keys().collect() };
+    let expected = [0, 2, 256].map(|database| engine_key(DatabaseNumber(database), b"a"));
+    assert_eq!(left(&history), expected);
+    let system = history.step(&end(0))?;
+    assert_eq!((system.record.batches.len(), left(&history).len()), (0, 3), "the system's own is left alone");
     Ok(())
 }
 
@@ -143,5 +166,3 @@ fn a_failing_disk_stops_apply_instead_of_answering() {
         assert!(apply(&BrokenDisk, &applied, 1, &batch_at(1, [broken])).is_err());
     }
 }
-
-const REQUEST: crate::RequestId = crate::RequestId { node: 1, boot: 2, counter: 3 };

@@ -5,8 +5,8 @@
 mod calls;
 mod streams;
 
-use crate::transport::{Channel, Duplex, Service, Transport, TransportError};
 use crate::NodeId;
+use crate::transport::{Channel, Duplex, Service, Transport, TransportError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;

@@ -1,6 +1,6 @@
+use super::suite::{self, Network};
 use super::*;
 use crate::ClusterId;
-use super::suite::{self, Network};
 use engine::LineageId;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
