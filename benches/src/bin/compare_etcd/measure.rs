@@ -8,6 +8,7 @@ use cairn_benches::cluster::{Cluster, Kind, NODES, Place};
 use cairn_benches::{disk, failover};
 use std::path::Path;
 use std::time::Duration;
+use wan::{Link, Wan};
 
 /// The length of a value, in bytes.
 pub(crate) const VALUE_BYTES: usize = 100;
@@ -16,15 +17,17 @@ pub(crate) const KEYS: u64 = 10_000;
 const WARM_UP: Duration = Duration::from_secs(1);
 const MODES: [(&str, Mode); 3] = [("put", Mode::Write), ("get", Mode::Read), ("mixed", Mode::Mixed)];
 
+/// What cairn is told of nodes in one region, and of nodes far apart.
+const NEAR: [&str; 2] = ["--archive", "none"];
+const FAR: [&str; 2] = ["--archive", "none"];
+
 /// All parts that were asked for.
 pub(crate) async fn all(args: &Args, folder: &Path) -> anyhow::Result<Results> {
     let mut results = Results::default();
     let places = vec![Place::local(); NODES];
     {
         let mut etcd = start(args.has("etcd"), args.etcd(None), &folder.join("etcd"), &places).await?;
-        let mut cairn =
-            start(args.has("cairn"), args.cairn(&["--archive", "none"]), &folder.join("cairn"), &places)
-                .await?;
+        let mut cairn = start(args.has("cairn"), args.cairn(&NEAR), &folder.join("cairn"), &places).await?;
         results.syncs_us.push(disk::append_and_sync(folder)?.as_micros());
         for round in 1..=args.rounds {
             eprintln!("round {round} of {}", args.rounds);
@@ -42,7 +45,38 @@ pub(crate) async fn all(args: &Args, folder: &Path) -> anyhow::Result<Results> {
             kill_leader(cairn.as_mut(), &mut results).await?;
         }
     }
+    if args.runs("regions") {
+        regions(args, folder, &mut results).await?;
+    }
     Ok(results)
+}
+
+/// Puts with nodes in regions of their own; the clients are near the leader.
+async fn regions(args: &Args, folder: &Path, results: &mut Results) -> anyhow::Result<()> {
+    let wan = match Wan::start(NODES) {
+        Ok(wan) => wan,
+        Err(wan::Error::NotHere(why)) => {
+            results.skipped.push(format!("regions, for want of {why}"));
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let link = Link::half_of(Duration::from_millis(args.round_trip_ms));
+    for (a, b) in [(1, 2), (1, 3), (2, 3)] {
+        wan.set_both(a, b, link);
+    }
+    let place =
+        |site| Place { host: wan.address(site).into(), namespace: wan.namespace(site).map(str::to_owned) };
+    let places: Vec<_> = (1..=NODES).map(place).collect();
+    let mut etcd = start(args.has("etcd"), args.etcd(None), &folder.join("far-etcd"), &places).await?;
+    let mut cairn = start(args.has("cairn"), args.cairn(&FAR), &folder.join("far-cairn"), &places).await?;
+    for _round in 0..args.rounds {
+        for clients in CLIENTS {
+            measure(args, etcd.as_mut(), "regions", MODES[0], clients, results).await?;
+            measure(args, cairn.as_mut(), "regions", MODES[0], clients, results).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn start<K: Kind>(
