@@ -13,6 +13,8 @@ pub mod command;
 pub mod ids;
 pub mod number;
 pub mod refusal;
+#[doc(hidden)]
+pub mod runtime;
 pub mod transport;
 pub mod value;
 
