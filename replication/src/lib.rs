@@ -8,6 +8,8 @@
 //! - Apply never fails on input and never panics. Only a failing disk stops it.
 
 pub mod apply;
+#[doc(hidden)]
+pub mod check;
 pub mod codec;
 pub mod command;
 pub mod ids;
