@@ -301,3 +301,6 @@ fn config(timing: Timing, group: GroupId) -> Config {
 
 /// How long a Raft snapshot may take, in milliseconds.
 const SNAPSHOT_MS_MAX: u64 = 6 * 60 * 60 * 1000;
+
+#[cfg(test)]
+mod tests;
