@@ -15,6 +15,7 @@ mod history;
 mod open;
 pub(crate) mod pressure;
 mod statistics;
+mod sync;
 mod upkeep;
 
 use crate::budget::{Account, Budget};
@@ -78,6 +79,8 @@ pub(crate) struct Core {
     last_upkeep_ms: AtomicU64,
     compaction: Mutex<Option<compact::Compaction>>,
     commits: CommitQueue,
+    /// Records up to this version are durable.
+    durable: AtomicU64,
     /// Segments with records above this version stay for the archive.
     keep_after: Mutex<Option<u64>>,
     /// The first failure of a write or sync.

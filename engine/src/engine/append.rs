@@ -15,7 +15,6 @@ use crate::wal::Sealing;
 use crate::{Env, Error, LineageId, Op, Record, Result, WriteBatch};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// The budget hears of a memtable's growth when it is one part in this many of a full one.
 const MEMORY_PARTS: u64 = 4_096;
@@ -150,20 +149,6 @@ impl Core {
         }
     }
 
-    /// Seals the segment that takes no more records, durably, if there is one; appends go on meanwhile.
-    pub(super) fn seal_ending(&self) -> Result<()> {
-        let ending = self.appender.lock().log.ending();
-        match ending {
-            Some(ending) => {
-                let segment = ending.finish().map_err(|error| self.stop_on(error))?;
-                // Whoever else finished it may be about to note it: on return it is among the sealed in any case.
-                self.appender.lock().log.note_finished(&ending, segment);
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
     /// Goes on to the next segment when the first commit of the active one has waited long enough.
     pub(super) fn seal_by_age(&self) -> Result<()> {
         {
@@ -178,22 +163,6 @@ impl Core {
             }
         }
         self.seal_ending()
-    }
-
-    pub(super) fn sync(&self) -> Result<u64> {
-        self.running()?;
-        let (handle, version) = {
-            let appender = self.appender.lock();
-            (appender.log.sync_handle(), appender.applied.version)
-        };
-        let start_ns = self.env.clock.elapsed_ns();
-        handle.sync().map_err(|error| self.stop_on(error))?;
-        self.counters.sync_times.took(self.env.clock.elapsed_ns().saturating_sub(start_ns));
-        if handle.seals() {
-            self.appender.lock().log.note_sealed();
-        }
-        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
-        Ok(version)
     }
 
     pub(super) fn publish(&self, version: u64) {
