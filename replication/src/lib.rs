@@ -10,8 +10,10 @@
 pub mod apply;
 pub mod codec;
 pub mod command;
+mod durable_file;
 pub mod ids;
 pub mod number;
+pub mod raft_snapshot;
 pub mod refusal;
 #[doc(hidden)]
 pub mod runtime;
