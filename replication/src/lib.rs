@@ -16,6 +16,7 @@ pub mod command;
 mod error;
 mod group;
 mod hub;
+mod durable_file;
 pub mod ids;
 mod inbox;
 mod log;
@@ -30,6 +31,7 @@ mod proposal;
 mod raft;
 mod raft_snapshot_receive;
 mod raft_snapshot_send;
+pub mod raft_snapshot;
 pub mod refusal;
 mod replica;
 #[doc(hidden)]
