@@ -15,6 +15,7 @@ pub mod codec;
 pub mod command;
 mod error;
 mod group;
+mod home;
 mod hub;
 mod durable_file;
 pub mod ids;
@@ -29,16 +30,14 @@ mod pending;
 mod progress;
 mod proposal;
 mod raft;
-mod raft_snapshot_receive;
-mod raft_snapshot_send;
 pub mod raft_snapshot;
 pub mod refusal;
 mod replica;
+pub mod replica_dir;
 #[doc(hidden)]
 pub mod runtime;
 #[doc(hidden)]
 pub mod sim;
-mod snapshot_install;
 mod state_machine;
 pub mod transport;
 pub mod value;
