@@ -15,6 +15,7 @@ pub mod ids;
 pub mod number;
 pub mod raft_snapshot;
 pub mod refusal;
+pub mod replica_dir;
 #[doc(hidden)]
 pub mod runtime;
 pub mod transport;
