@@ -3,13 +3,13 @@
 //! - Reads see the newest published commit, at a time that never falls.
 //! - Closing drains: every write that was taken is answered before the engine closes.
 
-use crate::clock::ServingClock;
-use crate::hub::{Hub, Subscription};
 use crate::metrics::Metrics;
 use crate::sequencer::{self, Pipeline, Sequencer, State, WriteError};
 use engine::background::{self, Background};
 use engine::{Engine, Mark, Snapshot};
+use replication::ServingClock;
 use replication::{AtomicWrite, Outcome, RequestId};
+use replication::{Hub, Subscription};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

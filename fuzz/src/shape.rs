@@ -65,14 +65,16 @@ impl From<EntryShape> for Entry {
             }
             EntryShape::Tick(time) => Entry::Tick { time_ms: time.into() },
             EntryShape::Progress(time, name, value) => {
-                Entry::Progress { time_ms: time.into(), mark: Mark { name, value } }
+                Entry::Progress { time_ms: time.into(), request: REQUEST, mark: Mark { name, value } }
             }
             EntryShape::DeleteDatabase(time, other) => {
-                Entry::DeleteDatabase { time_ms: time.into(), database: database(other) }
+                Entry::DeleteDatabase { time_ms: time.into(), request: REQUEST, database: database(other) }
             }
         }
     }
 }
+
+const REQUEST: RequestId = RequestId { node: 0, boot: 0, counter: 0 };
 
 fn database(other: bool) -> DatabaseNumber {
     DatabaseNumber(1 + u32::from(other))
@@ -84,7 +86,7 @@ impl From<WriteShape> for AtomicWrite {
         let checks = shape.checks.into_iter();
         let mutations = shape.mutations.into_iter();
         AtomicWrite {
-            request: RequestId { node: 0, boot: 0, counter: 0 },
+            request: REQUEST,
             database: database(shape.other_database),
             checks: checks.map(|(key, guess)| Check { key: key.into(), stamp: guess.map(stamp) }).collect(),
             mutations: mutations.map(|(key, kind)| Mutation { key: key.into(), kind: kind.into() }).collect(),

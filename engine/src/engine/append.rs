@@ -15,13 +15,23 @@ use crate::wal::Sealing;
 use crate::{Env, Error, LineageId, Op, Record, Result, WriteBatch};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// The budget hears of a memtable's growth when it is one part in this many of a full one.
 const MEMORY_PARTS: u64 = 4_096;
 
 impl Core {
+    /// Refuses what would need more of the disk than its reserve leaves.
+    pub(super) fn check_room(&self) -> Result<()> {
+        self.running()?;
+        self.disk.check()
+    }
+
     pub(super) fn append(&self, record: &Record) -> Result<()> {
+        self.check_room()?;
+        self.append_agreed(record)
+    }
+
+    pub(super) fn append_agreed(&self, record: &Record) -> Result<()> {
         self.running()?;
         record.check()?;
         self.make_room(record.batches.iter().map(|(_, batch)| batch.as_bytes().len() as u64).sum())?;
@@ -37,7 +47,6 @@ impl Core {
         follows(&appender.applied, record)?;
         let erasures: Vec<Erasure> = erasure::of_record(record).collect();
         self.room_for(&erasures)?;
-        self.disk.check()?;
         appender.log.append(record, now_ms).map_err(|error| match error.kind() {
             io::ErrorKind::StorageFull => self.disk.full(),
             _ => self.stop_on(Error::io("append to the log in", &self.dir)(error)),
@@ -150,20 +159,6 @@ impl Core {
         }
     }
 
-    /// Seals the segment that takes no more records, durably, if there is one; appends go on meanwhile.
-    pub(super) fn seal_ending(&self) -> Result<()> {
-        let ending = self.appender.lock().log.ending();
-        match ending {
-            Some(ending) => {
-                let segment = ending.finish().map_err(|error| self.stop_on(error))?;
-                // Whoever else finished it may be about to note it: on return it is among the sealed in any case.
-                self.appender.lock().log.note_finished(&ending, segment);
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
     /// Goes on to the next segment when the first commit of the active one has waited long enough.
     pub(super) fn seal_by_age(&self) -> Result<()> {
         {
@@ -180,22 +175,6 @@ impl Core {
         self.seal_ending()
     }
 
-    pub(super) fn sync(&self) -> Result<u64> {
-        self.running()?;
-        let (handle, version) = {
-            let appender = self.appender.lock();
-            (appender.log.sync_handle(), appender.applied.version)
-        };
-        let start_ns = self.env.clock.elapsed_ns();
-        handle.sync().map_err(|error| self.stop_on(error))?;
-        self.counters.sync_times.took(self.env.clock.elapsed_ns().saturating_sub(start_ns));
-        if handle.seals() {
-            self.appender.lock().log.note_sealed();
-        }
-        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
-        Ok(version)
-    }
-
     pub(super) fn publish(&self, version: u64) {
         let mut unpublished = self.unpublished.lock();
         let shown = unpublished.partition_point(|applied| applied.version <= version);
@@ -206,7 +185,7 @@ impl Core {
 
     /// Appends, syncs and publishes batches as one record; the stamp of the nth is `(version, n)`.
     pub(super) fn commit_group(&self, batches: Vec<WriteBatch>) -> Result<u64> {
-        self.running()?;
+        self.check_room()?;
         self.make_room(batches.iter().map(|batch| batch.as_bytes().len() as u64).sum())?;
         let version = {
             let mut appender = self.appender.lock();
@@ -222,7 +201,7 @@ impl Core {
 
     /// Appends and publishes one batch, and all that was appended before it.
     pub(super) fn commit_unsynced(&self, batch: WriteBatch) -> Result<u64> {
-        self.running()?;
+        self.check_room()?;
         self.make_room(batch.as_bytes().len() as u64)?;
         let mut appender = self.appender.lock();
         self.append_batches(&mut appender, vec![batch])?;

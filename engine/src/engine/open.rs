@@ -127,6 +127,7 @@ pub(super) fn open(
         last_upkeep_ms: AtomicU64::new(0),
         compaction: Mutex::new(None),
         commits: CommitQueue::default(),
+        durable: AtomicU64::new(applied.version),
         keep_after: Mutex::new(None),
         stopped: OnceLock::new(),
         next_file: Arc::new(AtomicU64::new(0)),
