@@ -3,7 +3,7 @@
 //! - Made before the network and the groups, which need each other; until a group is there, it is said not to be.
 //! - Bytes that make no sense are answered with what is wrong with them, and change nothing.
 
-use crate::group::{ChangeError, Core};
+use crate::group::{ChangeError, Core, Role};
 use crate::home::take_snapshot;
 use crate::message::{Answer, Header, Request};
 use crate::network::answer_of;
@@ -82,6 +82,10 @@ async fn answer(core: &Arc<Core>, request: Request) -> Answer {
         Request::ReadIndex => match core.read_index().await {
             Ok(index) => Answer::ReadIndex(index),
             Err(_reason) => Answer::NotTheLeader,
+        },
+        Request::Status => match core.status() {
+            status if status.role == Role::Leader => Answer::Status(Box::new(status)),
+            _ => Answer::NotTheLeader,
         },
         Request::Propose(proposals) => core.take(proposals).await,
         Request::Change(change) => match core.change(change).await {

@@ -173,7 +173,8 @@ impl Cluster for FakeCluster {
 
     async fn delete_database(&self, group: GroupId, database: DatabaseNumber) -> Result<()> {
         self.available()?;
-        let applied = self.store.apply(&Entry::DeleteDatabase { time_ms: 1, database });
+        let applied =
+            self.store.apply(&Entry::DeleteDatabase { time_ms: 1, request: self.request_id(), database });
         applied.map_err(|error| ClusterError::Failed(error.to_string()))?;
         self.state(|state| state.deleted.push((group.0, database.0)));
         Ok(())
