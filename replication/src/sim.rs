@@ -6,5 +6,6 @@ pub mod disk;
 pub mod host;
 pub mod nemesis;
 pub mod network;
+pub mod server;
 #[cfg(test)]
 pub(crate) mod toy;
