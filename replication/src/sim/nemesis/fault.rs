@@ -45,6 +45,29 @@ pub enum Kind {
     Replace,
 }
 
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 17] = [
+        Kind::Kill,
+        Kind::PowerCut,
+        Kind::Blackout,
+        Kind::Restart,
+        Kind::Pause,
+        Kind::Cut,
+        Kind::Part,
+        Kind::Storm,
+        Kind::Drift,
+        Kind::Jump,
+        Kind::FailedSync,
+        Kind::FailedWrite,
+        Kind::FailedRead,
+        Kind::FullDisk,
+        Kind::FlippedBit,
+        Kind::HandOver,
+        Kind::Replace,
+    ];
+}
+
 /// A fault.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {

@@ -21,32 +21,40 @@ fn tormented(seed: u64, mix: Mix, during: Duration) -> Result<(Trace, BTreeMap<&
 
 #[test]
 fn nodes_come_back_from_each_kind_of_fault() -> TestResult {
-    let kinds = [
-        Kind::Kill,
-        Kind::PowerCut,
-        Kind::Blackout,
-        Kind::Restart,
-        Kind::Pause,
-        Kind::Cut,
-        Kind::Part,
-        Kind::Storm,
-        Kind::Drift,
-        Kind::Jump,
-        Kind::FailedSync,
-        Kind::FailedWrite,
-        Kind::FailedRead,
-        Kind::FullDisk,
-        Kind::FlippedBit,
-        Kind::HandOver,
-        Kind::Replace,
-    ];
     let mut wrong = Vec::new();
-    for (seed, kind) in (1..).zip(kinds) {
+    for (seed, kind) in (1..).zip(Kind::ALL) {
         if let Err(error) = tormented(seed, Mix::of(&[kind]), Duration::from_secs(60)) {
             wrong.push(format!("{kind:?}: {error}"));
         }
     }
     assert_eq!(wrong, Vec::<String>::new());
+    Ok(())
+}
+
+/// `FROM=100 SEEDS=50 SECONDS=600 KIND=Kill` in the environment say what is tried.
+#[test]
+#[ignore = "explores as many seeds as it is told to"]
+fn explore() -> TestResult {
+    let told =
+        |name, default| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(default);
+    let kind = std::env::var("KIND").ok();
+    let chosen: Vec<_> = Kind::ALL.into_iter().filter(|one| kind == Some(format!("{one:?}"))).collect();
+    let mix = if chosen.is_empty() { Mix::all() } else { Mix::of(&chosen) };
+    let (mut wrong, mut all) = (Vec::new(), BTreeMap::<_, u64>::new());
+    let from = told("FROM", 0);
+    for seed in from..from + told("SEEDS", 10) {
+        let mix = mix.clone();
+        let during = Duration::from_secs(told("SECONDS", 300));
+        match std::panic::catch_unwind(move || tormented(seed, mix, during)) {
+            Ok(Ok((_, noted))) => {
+                noted.into_iter().for_each(|(kind, count)| *all.entry(kind).or_default() += count)
+            }
+            Ok(Err(error)) => wrong.push(format!("{seed}: {error}")),
+            Err(_) => wrong.push(format!("{seed}: panicked")),
+        }
+    }
+    println!("{all:?}");
+    assert!(wrong.is_empty(), "{wrong:#?}");
     Ok(())
 }
 
