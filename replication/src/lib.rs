@@ -17,6 +17,8 @@ pub mod number;
 pub mod refusal;
 #[doc(hidden)]
 pub mod runtime;
+#[doc(hidden)]
+pub mod sim;
 pub mod transport;
 pub mod value;
 
