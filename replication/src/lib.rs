@@ -13,8 +13,10 @@ pub mod check;
 mod clock;
 pub mod codec;
 pub mod command;
+mod durable_file;
 mod error;
 mod group;
+mod home;
 mod hub;
 pub mod ids;
 mod inbox;
@@ -28,15 +30,14 @@ mod pending;
 mod progress;
 mod proposal;
 mod raft;
-mod raft_snapshot_receive;
-mod raft_snapshot_send;
+pub mod raft_snapshot;
 pub mod refusal;
 mod replica;
+pub mod replica_dir;
 #[doc(hidden)]
 pub mod runtime;
 #[doc(hidden)]
 pub mod sim;
-mod snapshot_install;
 mod state_machine;
 pub mod transport;
 pub mod value;
