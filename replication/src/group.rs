@@ -15,6 +15,7 @@ mod read;
 mod status;
 mod upkeep;
 
+use crate::bugs::{self, Bug};
 use crate::pending::Verdict;
 use crate::raft::Raft;
 use crate::replica::Replica;
@@ -341,6 +342,10 @@ impl Core {
             Ok(Ok(())) => {}
             Ok(Err(())) => return Err(WriteError::Stopping),
             Err(_elapsed) => return Err(WriteError::Unavailable("too many writes wait already".to_owned())),
+        }
+        if bugs::seeded(Bug::ProposedAgain) {
+            let soon = runtime::timeout(Duration::from_millis(100), verdict).await;
+            return Ok(soon.map_or(Verdict::NotApplied, |told| told.unwrap_or(Verdict::NotApplied)));
         }
         match runtime::timeout_at(deadline, verdict).await {
             Ok(Ok(verdict)) => Ok(verdict),

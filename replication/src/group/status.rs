@@ -1,6 +1,7 @@
 //! How a group stands, as this node sees it.
 
 use super::{Core, Group};
+use crate::bugs::{self, Bug};
 use crate::raft::{LogId, Peer};
 use crate::replica::index_of;
 use crate::runtime::{self, Instant};
@@ -108,6 +109,9 @@ impl Group {
 
     /// How old what this replica shows may be, in milliseconds; `None` when no leader was heard.
     pub fn staleness_ms(&self) -> Option<u64> {
+        if bugs::seeded(Bug::StalenessLies) {
+            return Some(0);
+        }
         let millis = |elapsed: std::time::Duration| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         if self.core.leadership.own_term().is_some() {
             let metrics = self.core.raft.data_metrics();

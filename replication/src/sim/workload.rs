@@ -10,6 +10,7 @@
 
 mod client;
 pub mod draw;
+mod groups;
 mod keys;
 mod memory;
 mod watcher;
@@ -19,6 +20,7 @@ mod worker;
 mod tests;
 
 pub use client::{Ask, Client, Shown, Watching};
+pub use groups::Groups;
 pub use keys::{ACCOUNT_START, ACCOUNTS};
 
 use crate::check::{self, Event, Last, Recorder, Verdict, Violation, conserved};
