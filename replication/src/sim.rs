@@ -6,6 +6,7 @@ pub mod disk;
 pub mod host;
 pub mod nemesis;
 pub mod network;
+pub mod server;
 pub mod trial;
 pub mod workload;
 

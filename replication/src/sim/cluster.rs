@@ -5,11 +5,11 @@
 //!   [replaced](Cluster::replace_damaged) before the next.
 
 use super::disk::Disk;
-use super::host::{Change, End, Host, Position, Program};
+use super::host::{End, Host, Position, Program};
 use super::network::{Network, Weather};
-use crate::NodeId;
 use crate::runtime::sim::{self, Machine};
 use crate::runtime::{self, Instant, watch};
+use crate::{Change, NodeId};
 use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
@@ -225,7 +225,7 @@ impl<P: Program> Cluster<P> {
     }
 
     async fn join(&self, host: &Host<P>) {
-        self.insist(&Change::AddLearner(host.node(), host.address()), host.machine()).await;
+        self.insist(&Change::Add(host.node(), host.peer()), host.machine()).await;
         self.insist(&Change::Promote(host.node()), host.machine()).await;
     }
 

@@ -9,11 +9,11 @@
 
 use super::disk::Disk;
 use super::network::{Endpoint, Network};
-use crate::NodeId;
 use crate::runtime::sim::{self, Machine, SimClock, SimRandom, spawn_on};
 use crate::runtime::{JoinHandle, watch};
+use crate::{Change, NodeId, Peer};
 use async_trait::async_trait;
-use engine::Env;
+use engine::{ContentHash, Env};
 use engine::fs::sim::Unsynced;
 use parking_lot::Mutex;
 use std::future::Future;
@@ -57,21 +57,8 @@ pub trait Program: Send + Sync + 'static {
     fn position(&self, process: &Self::Process) -> Position;
 }
 
-/// A change of who belongs to a cluster, or leads it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// A node that is up and has nothing becomes a member without a vote.
-    AddLearner(NodeId, String),
-    /// A member gets a vote.
-    Promote(NodeId),
-    /// A member leaves.
-    Remove(NodeId),
-    /// A member leads from now on.
-    HandOver(NodeId),
-}
-
 /// The last version, and the hash of all up to it, of each group.
-pub type Position = Vec<(u64, [u8; 32])>;
+pub type Position = Vec<(u64, ContentHash)>;
 
 /// What a process finds when it starts.
 #[derive(Debug)]
@@ -86,8 +73,8 @@ pub struct Boot {
     pub mirror: PathBuf,
     /// Its network. It is up to the program to listen.
     pub endpoint: Arc<Endpoint>,
-    /// Where it is to listen.
-    pub address: String,
+    /// Where it is to listen, and others reach it.
+    pub peer: Peer,
     /// Whether it comes to a cluster that is there, and has nothing.
     pub joins: bool,
 }
@@ -176,8 +163,8 @@ impl<P: Program> Host<P> {
     }
 
     /// Where its process listens.
-    pub fn address(&self) -> String {
-        format!("machine-{}:4600", self.inner.machine.0)
+    pub fn peer(&self) -> Peer {
+        Peer { address: format!("machine-{}:4600", self.inner.machine.0), region: String::new() }
     }
 
     /// Its disk.
@@ -250,7 +237,7 @@ impl<P: Program> Host<P> {
             dir: PathBuf::from("/data"),
             mirror: self.inner.mirrors.join(format!("{}-{}", self.inner.machine.0, status.boot)),
             endpoint: self.inner.network.endpoint(self.inner.machine, status.node),
-            address: self.address(),
+            peer: self.peer(),
             joins: status.joins,
         }
     }

@@ -11,8 +11,9 @@ mod tests;
 pub use fault::{Fault, Kind, Mix, draw};
 
 use super::cluster::Cluster;
-use super::host::{Change, End, Program};
+use super::host::{End, Program};
 use super::network::Weather;
+use crate::Change;
 use crate::runtime::sim::{self, Machine, SplitMix, clock, spawn_on};
 use crate::runtime::{now, sleep};
 use std::time::Duration;
@@ -147,7 +148,7 @@ fn storm<P: Program>(cluster: &Cluster<P>, weather: Weather, during: Duration) {
 /// Asks the first machine that is up.
 fn hand_over<P: Program>(cluster: &Cluster<P>, machine: Machine) {
     go_on(cluster, move |cluster| async move {
-        let change = Change::HandOver(cluster.host(machine).node());
+        let change = Change::Transfer(cluster.host(machine).node());
         let Some(host) = cluster.hosts().iter().find(|host| host.process().is_some()) else { return };
         if cluster.ask(host, change).await.is_ok() {
             sim::note("hand over", machine.0, 0);

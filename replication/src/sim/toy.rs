@@ -3,10 +3,10 @@
 //! A process counts the starts of its machine in a file, answers calls, and says that it cannot go on when it is told so
 //! or its disk fails. Who belongs to the cluster is known to all at once.
 
-use super::host::{Boot, Change, Position, Program};
-use crate::NodeId;
+use super::host::{Boot, Position, Program};
 use crate::runtime::sleep;
 use crate::transport::{Duplex, Service};
+use crate::{Change, NodeId};
 use async_trait::async_trait;
 use bytes::Bytes;
 use engine::fs::{Fs, read_file};
@@ -72,7 +72,7 @@ impl Program for Toy {
         };
         let process = Process { node: boot.node, starts: starts + 1, fs, cannot_go_on: Arc::default() };
         process.write().map_err(|error| error.to_string())?;
-        boot.endpoint.listen(&boot.address, Arc::new(Silent));
+        boot.endpoint.listen(&boot.peer.address, Arc::new(Silent));
         if !boot.joins {
             self.members.lock().insert(boot.node, true);
         }
@@ -96,10 +96,10 @@ impl Program for Toy {
     async fn change(&self, _process: Process, change: Change) -> Result<(), String> {
         let mut members = self.members.lock();
         match change {
-            Change::AddLearner(node, _) => drop(members.insert(node, false)),
+            Change::Add(node, _) => drop(members.insert(node, false)),
             Change::Promote(node) => *members.get_mut(&node).ok_or("it is no member")? = true,
             Change::Remove(node) => drop(members.remove(&node)),
-            Change::HandOver(_) => {}
+            Change::Transfer(_) => {}
         }
         Ok(())
     }
@@ -109,6 +109,6 @@ impl Program for Toy {
     }
 
     fn position(&self, _process: &Process) -> Position {
-        vec![(1, [0; 32])]
+        vec![(1, engine::ContentHash::from_bytes([0; 32]))]
     }
 }
