@@ -15,6 +15,7 @@ use crate::bugs::{Bug, Seeded};
 use crate::check::{Verdict, Violation};
 use crate::runtime::sim::{self, Machine, Trace};
 use crate::runtime::{sleep, spawn};
+use engine::ContentHash;
 use parking_lot::Mutex;
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -142,7 +143,7 @@ struct Hashes {
 
 #[derive(Debug, Default)]
 struct Seen {
-    hashes: BTreeMap<(usize, u64), [u8; 32]>,
+    hashes: BTreeMap<(usize, u64), ContentHash>,
     differ: Option<Wrong>,
 }
 
@@ -158,11 +159,11 @@ impl Hashes {
         }
     }
 
-    fn saw(&self, group: usize, version: u64, hash: [u8; 32]) {
+    fn saw(&self, group: usize, version: u64, hash: ContentHash) {
         let mut seen = self.seen.lock();
         let known = *seen.hashes.entry((group, version)).or_insert(hash);
         if known != hash && seen.differ.is_none() {
-            let (one, other) = (hex(&known), hex(&hash));
+            let (one, other) = (known.to_string(), hash.to_string());
             seen.differ = Some(Wrong::Differ { group, version, one, other });
         }
     }
@@ -170,10 +171,6 @@ impl Hashes {
     fn verdict(&self) -> Result<(), Wrong> {
         self.seen.lock().differ.clone().map_or(Ok(()), Err)
     }
-}
-
-fn hex(hash: &[u8; 32]) -> String {
-    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn words_of(panic: &(dyn Any + Send)) -> String {
@@ -188,12 +185,12 @@ mod tests {
     #[test]
     fn replicas_that_were_seen_at_one_version_must_agree() {
         let hashes = Hashes::default();
-        hashes.saw(0, 7, [1; 32]);
-        hashes.saw(1, 7, [2; 32]);
-        hashes.saw(0, 8, [3; 32]);
-        hashes.saw(0, 7, [1; 32]);
+        hashes.saw(0, 7, ContentHash([1; 32]));
+        hashes.saw(1, 7, ContentHash([2; 32]));
+        hashes.saw(0, 8, ContentHash([3; 32]));
+        hashes.saw(0, 7, ContentHash([1; 32]));
         assert_eq!(hashes.verdict(), Ok(()));
-        hashes.saw(0, 8, [4; 32]);
+        hashes.saw(0, 8, ContentHash([4; 32]));
         assert!(matches!(hashes.verdict(), Err(Wrong::Differ { group: 0, version: 8, .. })));
     }
 }
