@@ -87,7 +87,7 @@ pub(crate) struct Core {
     proposer: mpsc::Sender<propose::Item>,
     forwarder: mpsc::Sender<forward::Item>,
     rounds: read::Rounds,
-    heard: status::Heard,
+    freshness: status::Freshness,
     seen: Mutex<propose::Seen>,
     room: Arc<Semaphore>,
     requests: AtomicU64,
@@ -141,7 +141,7 @@ impl Group {
             proposer,
             forwarder,
             rounds,
-            heard: status::Heard::default(),
+            freshness: status::Freshness::default(),
             seen: Mutex::default(),
             room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
             requests: AtomicU64::new(0),
@@ -153,6 +153,7 @@ impl Group {
             runtime::spawn(forward::run(Arc::clone(&core), forwards)),
             runtime::spawn(read::run(Arc::clone(&core), reads)),
             runtime::spawn(upkeep::run(Arc::clone(&core))),
+            runtime::spawn(status::keep_fresh(Arc::clone(&core))),
             runtime::spawn(peers::run(Arc::clone(&core))),
         ];
         Group { core, _tasks: Arc::new(tasks.map(JoinHandle::abort_on_drop).into_iter().collect()) }

@@ -46,7 +46,7 @@ impl Rounds {
     }
 
     /// Joins the next round.
-    async fn join(&self) -> Index {
+    pub(super) async fn join(&self) -> Index {
         let (reply, index) = oneshot::channel();
         let ended = |_| "the group ended".to_owned();
         self.reads.send(reply).await.map_err(ended)?;
