@@ -23,6 +23,7 @@ pub(super) fn identity(node: u64) -> Identity {
 /// Nodes of one process on the loopback interface.
 #[derive(Default)]
 struct Loopback {
+    tls: Option<PeerTls>,
     nodes: Mutex<BTreeMap<NodeId, (Tcp, SocketAddr)>>,
     /// Where nodes were that have stopped, to start there again.
     addresses: Mutex<BTreeMap<NodeId, SocketAddr>>,
@@ -34,7 +35,8 @@ impl Network for Loopback {
         let before = self.addresses.lock().get(&node).copied();
         let listener = listen(before).await;
         let address = listener.local_addr().expect("a listener has an address");
-        let tcp = Tcp::start(Options { identity: identity(node.0) }, listener, service);
+        let tcp =
+            Tcp::start(Options { identity: identity(node.0), tls: self.tls.clone() }, listener, service);
         let mut nodes = self.nodes.lock();
         for (other, (transport, other_address)) in &*nodes {
             transport.set_address(node, address.to_string());
@@ -72,4 +74,11 @@ async fn it_conforms() -> TestResult {
 #[tokio::test]
 async fn it_conforms_on_one_thread() -> TestResult {
     bounded(conformance::all(|| Box::<Loopback>::default())).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_conforms_with_certificates() -> TestResult {
+    let ca = testing::Ca::new("the cluster")?;
+    let tls = Some(ca.sign(&["127.0.0.1"])?.peer(&ca)?);
+    bounded(conformance::all(|| Box::new(Loopback { tls: tls.clone(), ..Loopback::default() }))).await
 }
