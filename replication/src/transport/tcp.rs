@@ -18,6 +18,8 @@ mod connection;
 mod dial;
 mod exchange;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod link;
 mod outbox;
