@@ -176,6 +176,8 @@ fn tune(stream: &TcpStream) {
 #[cfg(test)]
 mod strangers;
 #[cfg(test)]
+mod suite;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

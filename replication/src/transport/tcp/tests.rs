@@ -1,6 +1,6 @@
+use super::suite::{self, Network};
 use super::*;
 use crate::ClusterId;
-use crate::transport::conformance::{self, Network};
 use engine::LineageId;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -68,17 +68,17 @@ async fn bounded(test: impl Future<Output = TestResult>) -> TestResult {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_conforms() -> TestResult {
-    bounded(conformance::all(|| Box::<Loopback>::default())).await
+    bounded(suite::all(|| Box::<Loopback>::default())).await
 }
 
 #[tokio::test]
 async fn it_conforms_on_one_thread() -> TestResult {
-    bounded(conformance::all(|| Box::<Loopback>::default())).await
+    bounded(suite::all(|| Box::<Loopback>::default())).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_conforms_with_certificates() -> TestResult {
     let ca = testing::Ca::new("the cluster")?;
     let tls = Some(ca.sign(&["127.0.0.1"])?.peer(&ca)?);
-    bounded(conformance::all(|| Box::new(Loopback { tls: tls.clone(), ..Loopback::default() }))).await
+    bounded(suite::all(|| Box::new(Loopback { tls: tls.clone(), ..Loopback::default() }))).await
 }
