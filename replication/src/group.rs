@@ -348,7 +348,6 @@ impl Core {
             Err(_elapsed) => Err(WriteError::Unknown("no leader told in time".to_owned())),
         }
     }
-
 }
 
 struct Waiting<'a> {

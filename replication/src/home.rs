@@ -113,7 +113,8 @@ pub(crate) async fn send_snapshot(
     let progress = Progress::default();
     send(&outgoing, &mut duplex, &home.rate, &progress).await.map_err(|error| error.to_string())?;
     drop(outgoing);
-    let last = duplex.receiver.recv().await.ok_or("it received the snapshot, and did not say that it took it")?;
+    let last =
+        duplex.receiver.recv().await.ok_or("it received the snapshot, and did not say that it took it")?;
     match Answer::decode(&last).map_err(|malformed| malformed.to_string())? {
         Answer::Voted { vote, .. } => {
             tracing::info!(%group, node = %to, bytes = progress.get().moved, "sent a Raft snapshot");

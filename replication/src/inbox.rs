@@ -4,10 +4,10 @@
 //! - Bytes that make no sense are answered with what is wrong with them, and change nothing.
 
 use crate::group::{ChangeError, Core};
+use crate::home::take_snapshot;
 use crate::message::{Answer, Header, Request};
 use crate::network::answer_of;
 use crate::raft::Raft;
-use crate::home::take_snapshot;
 use crate::transport::{Duplex, Service};
 use crate::{GroupId, NodeId};
 use async_trait::async_trait;

@@ -5,9 +5,9 @@
 //! - A pre-vote is asked for over the network like a vote: openraft's default would grant it.
 //! - The bound on how long a call may take is openraft's own.
 
+use crate::home::{Home, send_snapshot};
 use crate::message::{Answer, Header, Request};
 use crate::raft::{LogId, Peer, TypeConfig, Vote};
-use crate::home::{Home, send_snapshot};
 use crate::replica::Replica;
 use crate::runtime::{self, AbortOnDrop};
 use crate::state_machine::SnapshotData;

@@ -11,8 +11,8 @@ use crate::inbox::Inbox;
 use crate::log::{Log, LogOptions, LogStore};
 use crate::network::Network;
 use crate::raft::{Membership, Peer, Raft, StoredMembership, log_id};
-use crate::replica_dir::ReplicaDir;
 use crate::replica::{Replica, index_of, membership_in, membership_mark};
+use crate::replica_dir::ReplicaDir;
 use crate::state_machine::StateMachine;
 use crate::transport::Transport;
 use crate::{GroupId, NodeId, OpenError, ServingClock};
@@ -201,8 +201,7 @@ impl Opening {
         let clock = ServingClock::new(Arc::clone(&self.env.clock), engine.applied().time_ms);
         let replica = Arc::new(Replica::new(id, self.options.id.0, self.boot, engine));
         let machine = StateMachine::new(Arc::clone(&replica), Arc::clone(&home));
-        let network =
-            Network::new(Arc::clone(&self.transport), id, Arc::clone(&home), Arc::clone(&replica));
+        let network = Network::new(Arc::clone(&self.transport), id, Arc::clone(&home), Arc::clone(&replica));
         let refused = |reason: String| OpenError::Raft { group: id, reason };
         let config =
             config(self.options.timing, id).validate().map_err(|error| refused(error.to_string()))?;

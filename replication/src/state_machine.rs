@@ -4,10 +4,10 @@
 //!   is never purged past that.
 //! - Building a Raft snapshot only notes a position. The checkpoint is made when a follower is about to get it.
 
-use crate::raft::{LogId, StoredMembership, TypeConfig};
-use crate::replica::Replica;
 use crate::home::Home;
+use crate::raft::{LogId, StoredMembership, TypeConfig};
 use crate::raft_snapshot::Received;
+use crate::replica::Replica;
 use futures::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf};

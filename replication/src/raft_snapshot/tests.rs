@@ -30,7 +30,7 @@ const OUTGOING: &str = "/groups/1.out0";
 const LINEAGE: Lineage = Lineage { id: LineageId([7; 16]), epoch: 0, parent: None };
 
 /// Tables of several chunks, and several of them.
-fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options {
         memtable_bytes_max: 700 << 10,
         table_bytes: 600 << 10,
@@ -43,28 +43,28 @@ fn options() -> Options {
 }
 
 /// A node: an engine on a disk of its own.
-pub(super) struct Node {
-    pub(super) env: Env,
-    pub(super) disk: Sim,
-    pub(super) engine: Engine,
+pub(crate) struct Node {
+    pub(crate) env: Env,
+    pub(crate) disk: Sim,
+    pub(crate) engine: Engine,
 }
 
 impl Node {
     /// With nothing in it.
-    fn empty(seed: u64) -> engine::Result<Node> {
+    pub(crate) fn empty(seed: u64) -> engine::Result<Node> {
         let (env, disk, _clock) = engine::env::sim::env(seed);
         let engine = Engine::create(env.clone(), Path::new(LIVE), options(), LINEAGE)?;
         Ok(Node { env, disk, engine })
     }
 
     /// With these keys, of 10 KiB each that nothing compresses; flushed and compacted.
-    fn with_keys(seed: u64, keys: std::ops::Range<u32>) -> engine::Result<Node> {
+    pub(crate) fn with_keys(seed: u64, keys: std::ops::Range<u32>) -> engine::Result<Node> {
         let node = Node::empty(seed)?;
         node.put(keys)?;
         Ok(node)
     }
 
-    fn put(&self, keys: std::ops::Range<u32>) -> engine::Result<()> {
+    pub(crate) fn put(&self, keys: std::ops::Range<u32>) -> engine::Result<()> {
         for key in keys {
             let random = SimRandom::new(u64::from(key) << 20);
             let value: Vec<u8> = (0..1_280).flat_map(|_| random.next_u64().to_le_bytes()).collect();
@@ -78,7 +78,7 @@ impl Node {
         Ok(())
     }
 
-    fn outgoing(&self) -> Result<Outgoing, Error> {
+    pub(crate) fn outgoing(&self) -> Result<Outgoing, Error> {
         Outgoing::prepare(&self.engine, Path::new(OUTGOING), |made| {
             Bytes::from(format!("meta at {}", made.applied.version))
         })
@@ -102,12 +102,12 @@ impl Node {
 
 /// Every key and value, and where it stands.
 #[derive(Debug, PartialEq, Eq)]
-struct Content {
-    applied: engine::Applied,
-    rows: Vec<(Vec<u8>, Vec<u8>)>,
+pub(crate) struct Content {
+    pub(crate) applied: engine::Applied,
+    pub(crate) rows: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-fn content(engine: &Engine) -> engine::Result<Content> {
+pub(crate) fn content(engine: &Engine) -> engine::Result<Content> {
     let rows = engine.newest().all(engine::Direction::Forward);
     let rows = rows.map(|row| row.map(|row| (row.key.to_vec(), row.value.bytes.to_vec())));
     Ok(Content { applied: engine.applied(), rows: rows.collect::<engine::Result<_>>()? })
@@ -115,11 +115,11 @@ fn content(engine: &Engine) -> engine::Result<Content> {
 
 /// What happens to the messages between two nodes; they are counted from 1, both ways together.
 #[derive(Debug, Clone, Copy, Default)]
-struct Fault {
+pub(crate) struct Fault {
     /// From this one on everything is lost, and both ends break.
-    cut: Option<usize>,
+    pub(crate) cut: Option<usize>,
     /// This one is altered.
-    flip: Option<usize>,
+    pub(crate) flip: Option<usize>,
 }
 
 /// A stream whose messages pass a fault; and how many have passed.
@@ -175,22 +175,22 @@ fn pair() -> (Duplex, Duplex) {
 }
 
 /// What a transfer came to on both sides.
-struct Outcome {
+pub(crate) struct Outcome {
     sent: Result<(), Error>,
-    received: Result<Received, Error>,
+    pub(crate) received: Result<Received, Error>,
     moved: Moved,
     messages: usize,
 }
 
 impl Outcome {
-    fn whole(self) -> Result<(Received, Moved), Error> {
+    pub(crate) fn whole(self) -> Result<(Received, Moved), Error> {
         self.sent?;
         Ok((self.received?, self.moved))
     }
 }
 
 /// Sends over a stream with a fault, in a simulation.
-fn transfer(outgoing: Outgoing, into: Destination, fault: Fault) -> Outcome {
+pub(crate) fn transfer(outgoing: Outgoing, into: Destination, fault: Fault) -> Outcome {
     transfer_at(outgoing, into, fault, Rate::new(0)).0
 }
 
