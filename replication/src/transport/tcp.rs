@@ -176,8 +176,6 @@ fn tune(stream: &TcpStream) {
 #[cfg(test)]
 mod strangers;
 #[cfg(test)]
-mod suite;
-#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
