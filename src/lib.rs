@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod sequencer;
 pub mod server;
 pub mod telemetry;
+pub mod tls;
 
 #[cfg(test)]
 mod testing;

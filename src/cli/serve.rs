@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::sequencer::State;
 use crate::server::{self, Drained};
 use crate::telemetry;
+use crate::tls::{self, ClientTls, Watched};
 use anyhow::{Context, bail};
 use engine::{Budget, BudgetOptions, Env, Options, Recovery};
 use std::sync::Arc;
@@ -43,8 +44,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     telemetry::start(settings.log_format)?;
     server::raise_file_limit();
     server::keep_memory_small();
-    // Before the directory: an archive that cannot be must leave nothing behind.
+    // Before the directory: an archive or a certificate that cannot be must leave nothing behind.
     let store = archive::open(&settings)?;
+    let clients = settings.tls.clients.as_ref().map(ClientTls::open).transpose()?;
     let env = Env::real();
     let dir = DataDir::open(env.clone(), &settings.data)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -81,7 +83,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let auth = Auth::new(token.text(), DEFAULT_DATABASE_ID);
     drop(token);
     let served = runtime.block_on(async {
-        let served = serve(listener, database, auth, metrics).await;
+        let served = serve((listener, clients), database, auth, metrics).await;
         if let Some(shipping) = shipping {
             shipping.finish().await;
         }
@@ -124,8 +126,11 @@ enum Served {
     Failed(String),
 }
 
+/// Where clients are awaited, with the certificate that they see.
+type Port = (TcpListener, Option<(ClientTls, Watched)>);
+
 async fn serve(
-    listener: TcpListener,
+    (listener, clients): Port,
     database: Database,
     auth: Auth,
     metrics: Metrics,
@@ -134,7 +139,11 @@ async fn serve(
     let (stop, stopping) = watch::channel(false);
     let mut state = database.state();
     let connect = Arc::new(Connect::new(database, auth, metrics.clone(), stopping.clone()));
-    let server = tokio::spawn(server::serve(listener, connect, metrics, stopping));
+    let (clients, watched) = clients.unzip();
+    if let Some(watched) = watched {
+        tokio::spawn(tls::keep_fresh(vec![watched]));
+    }
+    let server = tokio::spawn(server::serve(listener, clients, connect, metrics, stopping));
     let failed = tokio::select! {
         _signal = terminate.recv() => None,
         _signal = interrupt.recv() => None,
