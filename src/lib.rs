@@ -17,6 +17,7 @@ pub mod import;
 pub mod metrics;
 pub mod server;
 pub mod telemetry;
+pub mod tls;
 
 #[cfg(test)]
 mod testing;

@@ -1,6 +1,7 @@
 //! Everything between the settings and the first request, in the order in which it can fail without leaving anything behind.
 
 use super::Stop;
+use super::certificates::Certificates;
 use super::upload_bar;
 use super::welcome::{self, Token};
 use crate::archive::{self, Shipping};
@@ -14,10 +15,11 @@ use crate::database::Database;
 use crate::import;
 use crate::metrics::Metrics;
 use crate::server;
+use crate::tls::ClientTls;
 use anyhow::{Context, bail};
 use engine::background::{self, Background};
 use engine::{Budget, BudgetOptions, Env, Options, Recovery};
-use replication::transport::tcp::{self, Tcp};
+use replication::transport::tcp::{self, PeerTls, Tcp};
 use replication::transport::{Alone, Service, Transport};
 use replication::{GroupId, GroupOptions, Inbox, Node, NodeOptions, Peer, Timing};
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use tokio::sync::watch;
 /// A node that is ready to serve.
 pub(super) struct Started {
     pub(super) listener: TcpListener,
+    pub(super) tls: Option<ClientTls>,
     pub(super) connect: Arc<Connect>,
     pub(super) metrics: Metrics,
     pub(super) node: Node,
@@ -58,8 +61,9 @@ impl Network {
 ///
 /// As [`super::run`].
 pub(super) async fn start(settings: &Settings) -> anyhow::Result<Started> {
-    // Before the directory: an archive that cannot be must leave nothing behind.
+    // Before the directory: an archive or a certificate that cannot be must leave nothing behind.
     let store = archive::open(settings)?;
+    let certificates = Certificates::open(settings)?;
     let env = Env::real();
     let dir = DataDir::open(env.clone(), &settings.data)?;
     let identity = identity(&dir, &env, settings)?;
@@ -67,7 +71,9 @@ pub(super) async fn start(settings: &Settings) -> anyhow::Result<Started> {
     let listener =
         server::bind(settings.addr).await.with_context(|| format!("cannot serve on {}", settings.addr))?;
     let inbox = Inbox::new();
-    let transport = network(settings, &identity, &inbox).await?;
+    let transport = network(settings, &identity, &inbox, certificates.peers.clone()).await?;
+    let tls = certificates.clients.clone();
+    certificates.keep_fresh(settings, transport.tcp.as_ref())?;
     dir.set_identity(&identity)?;
     let budget = Budget::new(budget_options(settings))?;
     let options = node_options(settings, &identity);
@@ -95,7 +101,7 @@ pub(super) async fn start(settings: &Settings) -> anyhow::Result<Started> {
     let auth = Auth::new(token.text(), DEFAULT_DATABASE_ID);
     let (stop, stopping) = watch::channel(false);
     let connect = Arc::new(Connect::new(database, auth, metrics.clone(), stopping));
-    Ok(Started { listener, connect, metrics, node, background, shipping, stop, transport, _dir: dir })
+    Ok(Started { listener, tls, connect, metrics, node, background, shipping, stop, transport, _dir: dir })
 }
 
 /// Who this node is, or becomes.
@@ -109,7 +115,12 @@ fn identity(dir: &DataDir, env: &Env, settings: &Settings) -> anyhow::Result<Ide
     }
 }
 
-async fn network(settings: &Settings, identity: &Identity, inbox: &Arc<Inbox>) -> anyhow::Result<Network> {
+async fn network(
+    settings: &Settings,
+    identity: &Identity,
+    inbox: &Arc<Inbox>,
+    tls: Option<PeerTls>,
+) -> anyhow::Result<Network> {
     let Some(peer) = &settings.cluster.peer else {
         return Ok(Network { tcp: None, transport: Arc::new(Alone) });
     };
@@ -123,6 +134,7 @@ async fn network(settings: &Settings, identity: &Identity, inbox: &Arc<Inbox>) -
             lineage: identity.lineage,
             format: replication::FEATURES,
         },
+        tls,
     };
     let tcp = Tcp::start(options, listener, Arc::clone(inbox) as Arc<dyn Service>);
     Ok(Network { transport: Arc::new(tcp.clone()), tcp: Some(tcp) })
