@@ -20,4 +20,5 @@ mod import;
 mod kill;
 mod lifecycle;
 mod recovery;
+mod rig_checks;
 mod s3_store;
