@@ -24,7 +24,7 @@ pub(crate) use state::{State, set_mark};
 
 pub(crate) const MAGIC: &[u8; 8] = b"CAIRNMAN";
 const KIND_EDITS: u8 = 1;
-const FILE_NAME: &str = "manifest";
+pub(crate) const FILE_NAME: &str = "manifest";
 const NEW_FILE_NAME: &str = "manifest.new";
 /// The longest manifest that is read, in bytes.
 const LEN_MAX: u64 = 1 << 30;
