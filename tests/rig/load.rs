@@ -84,6 +84,21 @@ impl Load {
         self.shared.figures().acknowledged()
     }
 
+    /// Waits until a write has been refused with a 4xx, or something else has happened.
+    pub(crate) async fn refused_or_moved(
+        &self,
+        mut moved: impl FnMut() -> TestResult<bool>,
+        within: Duration,
+    ) -> TestResult {
+        let arrived = async {
+            while self.shared.figures().refused.is_empty() && !moved()? {
+                tokio::time::sleep(PAUSE).await;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(within, arrived).await.context("a full leader refuses no write")?
+    }
+
     /// Ends the clients once their last requests are answered, or not.
     pub(crate) async fn stop(mut self) -> TestResult<History> {
         self.shared.stop.store(true, Ordering::Relaxed);
