@@ -9,3 +9,4 @@ pub mod cpu;
 pub mod load;
 pub mod random;
 pub mod report;
+pub mod target;

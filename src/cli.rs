@@ -15,6 +15,7 @@ pub mod recover;
 pub mod restore;
 pub mod serve;
 
+use crate::cluster::identity::IdentityError;
 use crate::config::ConfigError;
 use crate::data_dir::DataDirError;
 use crate::telemetry::TelemetryError;
@@ -106,8 +107,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 const fn is_usage(error: &DataDirError) -> bool {
     match error {
         DataDirError::Foreign { .. } | DataDirError::Unfinished { .. } | DataDirError::Token { .. } => true,
+        DataDirError::Identity(IdentityError::Newer { .. }) => true,
         DataDirError::Engine(error) => is_engine_usage(error),
-        DataDirError::InUse { .. } | DataDirError::Io { .. } => false,
+        DataDirError::InUse { .. } | DataDirError::Io { .. } | DataDirError::Identity(_) => false,
     }
 }
 

@@ -4,9 +4,11 @@
 //! - Every setting has a flag, a variable and a key in the file, of the same name.
 //! - Anything that is not understood is refused before anything is opened.
 
+pub mod cluster;
 pub mod units;
 
 use crate::connect::auth::check_access_token;
+use cluster::{ClusterFlags, ClusterSettings};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -75,6 +77,10 @@ pub struct Flags {
     /// How often a checkpoint is archived, such as 1h [default: 1h]
     #[arg(long, env = "CAIRN_CHECKPOINT_INTERVAL", value_name = "DURATION")]
     pub checkpoint_interval: Option<String>,
+
+    /// What a node of a cluster is told.
+    #[command(flatten)]
+    pub cluster: ClusterFlags,
 }
 
 /// The same settings in a file.
@@ -92,6 +98,34 @@ struct File {
     memory: Option<String>,
     archive_retention: Option<String>,
     checkpoint_interval: Option<String>,
+    peer_addr: Option<String>,
+    peer_advertise: Option<String>,
+    join: Option<String>,
+    learner: Option<bool>,
+    region: Option<String>,
+    primary_region: Option<String>,
+    groups: Option<u64>,
+    read_lease: Option<bool>,
+    heartbeat: Option<String>,
+    election: Option<String>,
+}
+
+impl File {
+    /// What it says of the cluster.
+    fn cluster(&mut self) -> ClusterFlags {
+        ClusterFlags {
+            peer_addr: self.peer_addr.take(),
+            peer_advertise: self.peer_advertise.take(),
+            join: self.join.take(),
+            learner: self.learner == Some(true),
+            region: self.region.take(),
+            primary_region: self.primary_region.take(),
+            groups: self.groups,
+            read_lease: self.read_lease == Some(true),
+            heartbeat: self.heartbeat.take(),
+            election: self.election.take(),
+        }
+    }
 }
 
 /// How the log is written.
@@ -139,6 +173,8 @@ pub struct Settings {
     pub archive_retention_ms: Option<u64>,
     /// How often a checkpoint is archived, in milliseconds.
     pub checkpoint_interval_ms: u64,
+    /// What a node of a cluster runs with.
+    pub cluster: ClusterSettings,
 }
 
 impl std::fmt::Debug for Settings {
@@ -155,6 +191,7 @@ impl std::fmt::Debug for Settings {
             .field("memory_bytes_max", &self.memory_bytes_max)
             .field("archive_retention_ms", &self.archive_retention_ms)
             .field("checkpoint_interval_ms", &self.checkpoint_interval_ms)
+            .field("cluster", &self.cluster)
             .finish_non_exhaustive()
     }
 }
@@ -197,19 +234,22 @@ impl Settings {
     ///
     /// When a value cannot be used, or the file cannot be read.
     pub fn resolve(flags: Flags) -> Result<Settings, ConfigError> {
-        let file = flags.config.as_deref().map_or_else(|| Ok(File::default()), read_file)?;
-        let access_token = flags.access_token.or(file.access_token);
+        let mut file = flags.config.as_deref().map_or_else(|| Ok(File::default()), read_file)?;
+        let access_token = flags.access_token.or(file.access_token.take());
         if let Some(token) = &access_token {
             check_access_token(token).map_err(invalid("access-token"))?;
         }
-        let data = flags.data.or(file.data).unwrap_or_else(|| DEFAULT_DATA.into());
+        let data = flags.data.or(file.data.take()).unwrap_or_else(|| DEFAULT_DATA.into());
         if data.as_os_str().is_empty() {
             return Err(ConfigError::Value { name: "data", reason: "expected a directory".to_owned() });
         }
-        let log_format = flags.log_format.or(file.log_format);
+        let log_format = flags.log_format.or(file.log_format.take());
+        let cluster = flags.cluster.or(file.cluster());
+        let addr = addr(flags.addr.or(file.addr).as_deref().unwrap_or(DEFAULT_ADDR))?;
         Ok(Settings {
             data,
-            addr: addr(flags.addr.or(file.addr).as_deref().unwrap_or(DEFAULT_ADDR))?,
+            addr,
+            cluster: ClusterSettings::resolve(cluster, addr)?,
             archive: archive(flags.archive.or(file.archive)),
             access_token,
             log_format: log_format.as_deref().map_or(Ok(LogFormat::Text), parse_log_format)?,

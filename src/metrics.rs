@@ -8,7 +8,6 @@ mod engine_collector;
 pub use engine_collector::ArchiveLag;
 use engine_collector::EngineCollector;
 
-use crate::hub::Hub;
 use engine::Engine;
 use parking_lot::RwLock;
 use prometheus_client::encoding::text::encode;
@@ -18,6 +17,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use replication::Hub;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub enum Endpoint {
     Exchange,
     /// `snapshot_read`.
     SnapshotRead,
+    /// `snapshot_read` of what this node has.
+    EventualRead,
     /// `atomic_write`.
     AtomicWrite,
     /// The start of a `watch`.

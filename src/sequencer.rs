@@ -11,12 +11,12 @@
 
 mod commit;
 
-use crate::clock::ServingClock;
-use crate::hub::Hub;
 use crate::metrics::WriteMetrics;
 use commit::Committer;
 use engine::{Engine, Mark};
 use parking_lot::Mutex;
+use replication::Hub;
+use replication::ServingClock;
 use replication::{AtomicWrite, Outcome};
 use std::sync::Arc;
 use std::thread::JoinHandle;

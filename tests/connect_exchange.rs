@@ -30,7 +30,11 @@ async fn the_answer_is_what_each_client_wants() -> TestResult {
     let answer = exchange(&server, r#"{"supportedVersions":[1,2,3]}"#).await?;
     assert_eq!(answer.headers["content-type"], "application/json");
     let json = answer.json()?;
-    assert_eq!(json["endpoints"], serde_json::json!([{"url": "/v2", "consistency": "strong"}]));
+    let endpoints = serde_json::json!([
+        {"url": "/v2", "consistency": "strong"},
+        {"url": "/v2/eventual", "consistency": "eventual"},
+    ]);
+    assert_eq!(json["endpoints"], endpoints);
     let expires: jiff::Timestamp = json["expiresAt"].as_str().context("no expiry")?.parse()?;
     let left = expires.as_millisecond() - i64::try_from(server.clock.now_ms())?;
     assert!((86_398_000..=86_400_000).contains(&left), "{left} ms");

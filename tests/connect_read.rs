@@ -62,6 +62,24 @@ async fn answers_come_in_the_order_and_number_of_the_ranges_from_one_snapshot() 
 }
 
 #[tokio::test]
+async fn an_eventual_read_says_that_it_is_one_and_how_old_it_may_be() -> TestResult {
+    let server = Server::start().await?;
+    let session = Session::open(&server, 3).await?;
+    session.commit(vec![set(b"a", b"1")]).await?;
+    let read = pb::SnapshotRead { ranges: vec![get(b"a")] };
+    let strong = session.call("snapshot_read", &read).await?;
+    assert_eq!(strong.headers.get("x-cairn-staleness-ms"), None);
+    let eventual = session.call("eventual/snapshot_read", &read).await?;
+    assert_eq!(eventual.headers["x-cairn-staleness-ms"], "0", "one node is never behind");
+    let (strong, eventual): (pb::SnapshotReadOutput, pb::SnapshotReadOutput) =
+        (strong.message()?, eventual.message()?);
+    assert_eq!(strong.ranges, eventual.ranges);
+    assert!(strong.read_is_strongly_consistent && !eventual.read_is_strongly_consistent);
+    let refused = session.bytes("eventual/atomic_write", "").await?;
+    refused.refused(404, "Resource not found.")
+}
+
+#[tokio::test]
 async fn an_expired_entry_is_hidden_from_every_read() -> TestResult {
     let server = Server::start().await?;
     let session = Session::open(&server, 3).await?;

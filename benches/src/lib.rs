@@ -1,5 +1,9 @@
-//! What the benchmarks share: servers side by side, the disk's own pace, and tables of figures.
+//! What the benchmarks share: servers side by side, clusters, clients of others, the disk's own pace, and figures as pages.
 
+pub mod cluster;
 pub mod disk;
+pub mod etcd;
+pub mod failover;
+pub mod page;
 pub mod servers;
 pub mod table;

@@ -1,6 +1,6 @@
 //! Figures as Markdown.
 
-use cairn::bench::report::Report;
+use cairn::bench::report::{Latency, Report};
 
 /// The middle of some figures; the lower of two.
 ///
@@ -27,7 +27,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Sums up the rounds of one measurement: reads alone or writes alone.
+    /// Sums up the rounds of one measurement; of reads and writes together, the latencies are those of the slower.
     ///
     /// # Panics
     ///
@@ -38,8 +38,8 @@ impl Summary {
         };
         Summary {
             operations_per_s: of(|round| Some(round.operations_per_s)),
-            p50_ms: of(|round| Some(ms(round.reads.as_ref().or(round.writes.as_ref())?.p50_us))),
-            p99_ms: of(|round| Some(ms(round.reads.as_ref().or(round.writes.as_ref())?.p99_us))),
+            p50_ms: of(|round| slower(round, |latency| latency.p50_us)),
+            p99_ms: of(|round| slower(round, |latency| latency.p99_us)),
             cpu_us: of(|round| round.server_cpu_us_per_operation),
         }
     }
@@ -51,6 +51,11 @@ impl Summary {
     }
 }
 
+/// The larger of a figure of reads and of writes.
+fn slower(round: &Report, figure: fn(&Latency) -> u64) -> Option<f64> {
+    [&round.reads, &round.writes].into_iter().flatten().map(figure).max().map(ms)
+}
+
 /// Microseconds as milliseconds. A latency is below a minute, far below where a float loses digits.
 fn ms(us: u64) -> f64 {
     f64::from(u32::try_from(us).unwrap_or(u32::MAX)) / 1000.0
@@ -59,7 +64,6 @@ fn ms(us: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cairn::bench::report::Latency;
 
     #[test]
     fn a_median_is_the_middle_one() {

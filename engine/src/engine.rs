@@ -226,6 +226,26 @@ impl Engine {
         self.core.append(record)
     }
 
+    /// Appends a record as [`append`](Self::append) does, into the reserve of the disk as well: a group has agreed on it, so
+    /// it cannot be refused any more. Only a disk without any room refuses it, or deletions of prefixes that are too many
+    /// until a compaction has been; neither changes anything, and the call can be made again.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
+    pub fn append_agreed(&self, record: &Record) -> Result<()> {
+        self.core.append_agreed(record)
+    }
+
+    /// Whether a record may be appended as far as the room on the disk goes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DiskFull`] when the disk is full up to its reserve; [`Error::Stopped`].
+    pub fn check_room(&self) -> Result<()> {
+        self.core.check_room()
+    }
+
     /// Makes everything durable that was appended before the call; returns the last version that is.
     ///
     /// # Errors

@@ -60,7 +60,7 @@ impl Memory {
             Op::Delete { key } => {
                 self.keys.remove(key);
             }
-            Op::DeletePrefix { .. } => panic!("apply resolves to puts and deletes alone"),
+            Op::DeletePrefix { prefix } => self.keys.retain(|key, _| !key.starts_with(prefix)),
         }
     }
 }

@@ -16,6 +16,8 @@ pub enum EntryShape {
     Tick(u8),
     /// A mark of any size.
     Progress(u8, Vec<u8>, Vec<u8>),
+    /// The end of a database.
+    DeleteDatabase(u8, bool),
 }
 
 /// An atomic write.
@@ -63,10 +65,19 @@ impl From<EntryShape> for Entry {
             }
             EntryShape::Tick(time) => Entry::Tick { time_ms: time.into() },
             EntryShape::Progress(time, name, value) => {
-                Entry::Progress { time_ms: time.into(), mark: Mark { name, value } }
+                Entry::Progress { time_ms: time.into(), request: REQUEST, mark: Mark { name, value } }
+            }
+            EntryShape::DeleteDatabase(time, other) => {
+                Entry::DeleteDatabase { time_ms: time.into(), request: REQUEST, database: database(other) }
             }
         }
     }
+}
+
+const REQUEST: RequestId = RequestId { node: 0, boot: 0, counter: 0 };
+
+fn database(other: bool) -> DatabaseNumber {
+    DatabaseNumber(1 + u32::from(other))
 }
 
 impl From<WriteShape> for AtomicWrite {
@@ -75,8 +86,8 @@ impl From<WriteShape> for AtomicWrite {
         let checks = shape.checks.into_iter();
         let mutations = shape.mutations.into_iter();
         AtomicWrite {
-            request: RequestId { node: 0, boot: 0, counter: 0 },
-            database: DatabaseNumber(1 + u32::from(shape.other_database)),
+            request: REQUEST,
+            database: database(shape.other_database),
             checks: checks.map(|(key, guess)| Check { key: key.into(), stamp: guess.map(stamp) }).collect(),
             mutations: mutations.map(|(key, kind)| Mutation { key: key.into(), kind: kind.into() }).collect(),
         }

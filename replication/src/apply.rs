@@ -4,7 +4,8 @@
 //! - The clock is `max(clock before, time of the entry)`: it never falls. What expires at it or before
 //!   is absent to every check and sum.
 //! - A write whose check fails, or that is refused, leaves nothing; the writes around it keep their orders.
-//! - Each committed write becomes one batch with one operation per key, in the order of the keys.
+//! - Each committed write becomes one batch with one operation per key, in the order of the keys. The end of a
+//!   database becomes one batch with one deletion of its prefix.
 //! - The record stays within [`RESOLVED_BYTES_MAX`], whatever a small entry would come to. This bound and
 //!   [`WRITES_MAX`] are part of the format: changing one changes what a log means.
 
@@ -12,7 +13,7 @@ mod overlay;
 mod sum;
 
 use crate::command::{AtomicWrite, Entry};
-use crate::{Refusal, engine_key};
+use crate::{DatabaseNumber, Refusal, SYSTEM_DATABASE, database_prefix, engine_key};
 use engine::record::{BATCHES_MAX, MARK_NAME_LEN_MAX, MARK_VALUE_LEN_MAX, RECORD_LEN_MAX};
 use engine::{Applied, ContentHash, Mark, Record, Versionstamp, WriteBatch};
 use overlay::{Overlay, Stop};
@@ -94,26 +95,30 @@ pub fn apply(
     entry: &Entry,
 ) -> engine::Result<Application> {
     let time_ms = clock_ms(applied, entry);
-    let (writes, marks) = match entry {
-        Entry::Batch { writes, .. } => (writes.as_slice(), Vec::new()),
-        Entry::Tick { .. } => (&[][..], Vec::new()),
-        Entry::Progress { mark, .. } => (&[][..], within_bounds(mark).into_iter().collect()),
+    let mut outcomes = Vec::new();
+    let (batches, marks) = match entry {
+        Entry::Batch { writes, .. } => {
+            let mut batch = Batch::new(state, time_ms, version);
+            for (index, write) in writes.iter().enumerate() {
+                outcomes.push(batch.apply(index, write)?);
+            }
+            (batch.committed, Vec::new())
+        }
+        Entry::Tick { .. } => (Vec::new(), Vec::new()),
+        Entry::Progress { mark, .. } => (Vec::new(), within_bounds(mark).into_iter().collect()),
+        Entry::DeleteDatabase { database, .. } => (deletion(*database).into_iter().collect(), Vec::new()),
     };
-    let mut batch = Batch::new(state, time_ms, version);
-    let mut outcomes = Vec::with_capacity(writes.len());
-    for (index, write) in writes.iter().enumerate() {
-        outcomes.push(batch.apply(index, write)?);
-    }
-    let mut record = Record {
-        version,
-        term: applied.term,
-        time_ms,
-        hash: ContentHash::EMPTY,
-        batches: batch.committed,
-        marks,
-    };
+    let mut record =
+        Record { version, term: applied.term, time_ms, hash: ContentHash::EMPTY, batches, marks };
     record.hash = record.hash_after(applied.hash);
     Ok(Application { record, outcomes })
+}
+
+/// The batch that ends a database, at order 0; none for the system's own keyspace.
+fn deletion(database: DatabaseNumber) -> Option<(u16, WriteBatch)> {
+    let mut batch = WriteBatch::new();
+    let taken = batch.delete_prefix(&database_prefix(database));
+    (database != SYSTEM_DATABASE && taken.is_ok()).then_some((0, batch))
 }
 
 fn within_bounds(mark: &Mark) -> Option<Mark> {

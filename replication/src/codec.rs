@@ -8,7 +8,8 @@
 //! | every | format `01`, kind u8, time_ms u64 |
 //! | 1 batch | varint count, writes |
 //! | 2 tick | |
-//! | 3 progress | name bytes, value bytes |
+//! | 3 progress | request, name bytes, value bytes |
+//! | 4 delete database | request, varint database |
 //!
 //! | write | fields |
 //! |---|---|
@@ -32,9 +33,9 @@
 //! - The codec checks shape and not meaning: every entry that can be made can be read back, so that what
 //!   was agreed on can always be applied.
 
-mod write;
+pub(crate) mod write;
 
-use crate::Entry;
+use crate::{DatabaseNumber, Entry};
 use engine::Mark;
 use engine::codec::{Decoder, Malformed, put_varint};
 
@@ -42,6 +43,7 @@ const FORMAT: u8 = 1;
 const BATCH: u8 = 1;
 const TICK: u8 = 2;
 const PROGRESS: u8 = 3;
+const DELETE_DATABASE: u8 = 4;
 
 impl Entry {
     /// Appends the encoded entry to `out`.
@@ -50,6 +52,7 @@ impl Entry {
             Entry::Batch { .. } => BATCH,
             Entry::Tick { .. } => TICK,
             Entry::Progress { .. } => PROGRESS,
+            Entry::DeleteDatabase { .. } => DELETE_DATABASE,
         };
         out.extend_from_slice(&[FORMAT, kind]);
         out.extend_from_slice(&self.time_ms().to_le_bytes());
@@ -59,9 +62,14 @@ impl Entry {
                 writes.iter().for_each(|write| write::encode(write, out));
             }
             Entry::Tick { .. } => {}
-            Entry::Progress { mark, .. } => {
+            Entry::Progress { mark, request, .. } => {
+                write::put_request(*request, out);
                 put_bytes(out, &mark.name);
                 put_bytes(out, &mark.value);
+            }
+            Entry::DeleteDatabase { database, request, .. } => {
+                write::put_request(*request, out);
+                put_varint(out, u64::from(database.0));
             }
         }
     }
@@ -81,29 +89,40 @@ impl Entry {
             BATCH => Entry::Batch { time_ms, writes: list(&mut rest, "number of writes", write::decode)? },
             TICK => Entry::Tick { time_ms },
             PROGRESS => {
+                let request = write::request(&mut rest)?;
                 let name = bytes_of(&mut rest, "name of a mark")?.to_vec();
                 let value = bytes_of(&mut rest, "value of a mark")?.to_vec();
-                Entry::Progress { time_ms, mark: Mark { name, value } }
+                Entry::Progress { time_ms, request, mark: Mark { name, value } }
             }
-            _ => return Err(start.malformed("an entry kind from 1 to 3")),
+            DELETE_DATABASE => {
+                let request = write::request(&mut rest)?;
+                Entry::DeleteDatabase { time_ms, request, database: database(&mut rest)? }
+            }
+            _ => return Err(start.malformed("an entry kind from 1 to 4")),
         };
         rest.finish()?;
         Ok(entry)
     }
 }
 
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-fn bytes_of<'a>(rest: &mut Decoder<'a>, what: &'static str) -> Result<&'a [u8], Malformed> {
+pub(crate) fn bytes_of<'a>(rest: &mut Decoder<'a>, what: &'static str) -> Result<&'a [u8], Malformed> {
     let len = rest.varint(what)?;
     rest.take(usize::try_from(len).unwrap_or(usize::MAX), what)
 }
 
+fn database(rest: &mut Decoder<'_>) -> Result<DatabaseNumber, Malformed> {
+    let start = rest.clone();
+    let number = u32::try_from(rest.varint("number of a database")?);
+    number.map(DatabaseNumber).map_err(|_too_large| start.malformed("a database number of 32 bits"))
+}
+
 /// A varint count and that many items. Allocates as items are read, so a great count costs nothing.
-fn list<T>(
+pub(crate) fn list<T>(
     rest: &mut Decoder<'_>,
     what: &'static str,
     item: fn(&mut Decoder<'_>) -> Result<T, Malformed>,

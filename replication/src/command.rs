@@ -1,4 +1,4 @@
-//! What a log entry says: atomic writes waiting to be applied, a tick of the clock, or a mark.
+//! What a log entry says: atomic writes waiting to be applied, a tick of the clock, a mark, or the end of a database.
 //!
 //! - Keys are KV Connect keys, without the database prefix of the engine.
 //! - Operands are typed already: whoever makes an entry has decoded and checked them.
@@ -25,8 +25,19 @@ pub enum Entry {
     Progress {
         /// The proposer's clock, Unix milliseconds.
         time_ms: u64,
+        /// Who asked.
+        request: RequestId,
         /// What is set. A mark outside the engine's bounds is left out.
         mark: Mark,
+    },
+    /// Removes everything that a database holds. Doing it again changes nothing more.
+    DeleteDatabase {
+        /// The proposer's clock, Unix milliseconds.
+        time_ms: u64,
+        /// Who asked.
+        request: RequestId,
+        /// Which. The system's own keyspace, number 0, is left alone.
+        database: DatabaseNumber,
     },
 }
 
@@ -34,9 +45,31 @@ impl Entry {
     /// The proposer's clock, Unix milliseconds.
     pub const fn time_ms(&self) -> u64 {
         match self {
-            Entry::Batch { time_ms, .. } | Entry::Tick { time_ms } | Entry::Progress { time_ms, .. } => {
-                *time_ms
-            }
+            Entry::Batch { time_ms, .. }
+            | Entry::Tick { time_ms }
+            | Entry::Progress { time_ms, .. }
+            | Entry::DeleteDatabase { time_ms, .. } => *time_ms,
+        }
+    }
+
+    /// The same entry at another time.
+    #[must_use]
+    pub fn at(mut self, at_ms: u64) -> Entry {
+        match &mut self {
+            Entry::Batch { time_ms, .. }
+            | Entry::Tick { time_ms }
+            | Entry::Progress { time_ms, .. }
+            | Entry::DeleteDatabase { time_ms, .. } => *time_ms = at_ms,
+        }
+        self
+    }
+
+    /// Who asked for what it does, in order.
+    pub fn requests(&self) -> Vec<RequestId> {
+        match self {
+            Entry::Batch { writes, .. } => writes.iter().map(|write| write.request).collect(),
+            Entry::Tick { .. } => Vec::new(),
+            Entry::Progress { request, .. } | Entry::DeleteDatabase { request, .. } => vec![*request],
         }
     }
 }
@@ -81,6 +114,17 @@ pub struct Mutation {
     pub key: Vec<u8>,
     /// The change.
     pub kind: MutationKind,
+}
+
+impl Mutation {
+    /// Bytes of its key and value.
+    pub fn bytes(&self) -> usize {
+        let value = match &self.kind {
+            MutationKind::Set { value, .. } | MutationKind::SetSuffixed { value, .. } => value.bytes.len(),
+            MutationKind::Delete | MutationKind::Sum(_) | MutationKind::Min(_) | MutationKind::Max(_) => 0,
+        };
+        self.key.len() + value
+    }
 }
 
 /// What a mutation does to its key.

@@ -8,16 +8,39 @@
 //! - Apply never fails on input and never panics. Only a failing disk stops it.
 
 pub mod apply;
+#[doc(hidden)]
+pub mod check;
+mod clock;
 pub mod codec;
 pub mod command;
 mod durable_file;
+mod error;
+mod group;
+mod hub;
 pub mod ids;
+mod inbox;
+mod log;
+mod membership;
+mod message;
+mod network;
+mod node;
 pub mod number;
+mod pending;
+mod progress;
+mod proposal;
+mod raft;
 pub mod raft_snapshot;
+mod raft_snapshot_receive;
+mod raft_snapshot_send;
 pub mod refusal;
+mod replica;
 pub mod replica_dir;
 #[doc(hidden)]
 pub mod runtime;
+#[doc(hidden)]
+pub mod sim;
+mod snapshot_install;
+mod state_machine;
 pub mod transport;
 pub mod value;
 
@@ -25,8 +48,18 @@ pub mod value;
 mod testing;
 
 pub use apply::{Application, Outcome, State, apply, clock_ms};
+pub use clock::ServingClock;
 pub use command::{AtomicWrite, Check, Entry, Mutation, MutationKind, RequestId, Sum};
+pub use error::{OpenError, ReadError, WriteError};
+pub use group::{Change, ChangeError, Group, GroupOptions, GroupStatus, Member, Role};
+pub use hub::{Hub, SUBSCRIPTIONS_MAX, Subscription};
 pub use ids::{ClusterId, GroupId, NodeId};
+pub use inbox::Inbox;
+pub use node::{Node, NodeOptions, Timing};
 pub use num_bigint::BigInt;
+pub use raft::Peer;
 pub use refusal::{Operation, Refusal};
-pub use value::{DEFAULT_DATABASE, DatabaseNumber, Encoding, StoredValue, engine_key, split_value};
+pub use value::{
+    DEFAULT_DATABASE, DatabaseNumber, Encoding, SYSTEM_DATABASE, StoredValue, database_prefix, engine_key,
+    split_value,
+};

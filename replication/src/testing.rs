@@ -109,6 +109,12 @@ pub(crate) fn entries() -> impl Strategy<Value = Entry> {
             .prop_map(|(time_ms, writes)| Entry::Batch { time_ms, writes }),
         1 => times().prop_map(|time_ms| Entry::Tick { time_ms }),
         1 => (times(), prop::collection::vec(any::<u8>(), 0..70), prop::collection::vec(any::<u8>(), 0..9))
-            .prop_map(|(time_ms, name, value)| Entry::Progress { time_ms, mark: Mark { name, value } }),
+            .prop_map(|(time_ms, name, value)| Entry::Progress { time_ms, request: REQUEST, mark: Mark { name, value } }),
+        1 => (times(), prop::sample::select(vec![0u32, 1, 1, 2, u32::MAX])).prop_map(|(time_ms, database)| {
+            Entry::DeleteDatabase { time_ms, request: REQUEST, database: DatabaseNumber(database) }
+        }),
     ]
 }
+
+/// Whose request an entry is.
+pub(crate) const REQUEST: RequestId = RequestId { node: 1, boot: 2, counter: 3 };

@@ -1,11 +1,15 @@
 //! The network as replication sees it: one request and its answer, or an ordered stream each way.
 //!
 //! - Bytes only: what they mean is between the two ends. An answer to a request of ours is given by the other node's
-//!   [`Service`]; whatever goes wrong on the way is a [`TransportError`], and whether the other side has seen the
-//!   request is unknown then.
+//!   [`Service`]; whatever goes wrong on the way is a [`TransportError`], which says whether the other side may have
+//!   seen the request ([`TransportError::is_unseen`]).
 //! - Nothing is retried here, and nothing is delivered twice.
 //! - Each pair of nodes has one connection a [`Channel`], so that a snapshot never stands in the way of a heartbeat.
 //! - A stream keeps its order and pushes back: a sender waits while the other side does not read.
+
+#[doc(hidden)]
+pub mod conformance;
+pub mod tcp;
 
 use crate::NodeId;
 use async_trait::async_trait;
@@ -16,8 +20,8 @@ use tokio::sync::mpsc;
 
 /// The longest message, in bytes, inclusive: a log entry of the largest batch and its envelope.
 pub const MESSAGE_LEN_MAX: usize = 16 << 20;
-/// Messages that wait in each direction of a stream, at most.
-pub const STREAM_MESSAGES_MAX: usize = 64;
+/// Messages that wait in each direction of a stream whose other side does not read, at most; they may be fewer.
+pub const STREAM_MESSAGES_MAX: usize = 4_096;
 
 /// Which of the connections of a pair of nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,12 +45,20 @@ pub enum TransportError {
     /// Nobody knows where it is. Tell the transport its address.
     #[error("the address of node {0} is not known")]
     NoAddress(NodeId),
-    /// It cannot be reached, or the connection broke. Try again later.
+    /// It cannot be reached: it has not seen the request. Try again later.
     #[error("cannot reach node {node}: {reason}")]
     Unreachable {
         /// Which node.
         node: NodeId,
         /// What the network said.
+        reason: String,
+    },
+    /// The connection broke before the answer came. The request may have been seen.
+    #[error("the connection with node {node} broke: {reason}")]
+    Broken {
+        /// Which node.
+        node: NodeId,
+        /// What the network, or the other side, said.
         reason: String,
     },
     /// No answer in time. The request may have been seen.
@@ -70,8 +82,21 @@ pub enum TransportError {
     TooLong(usize),
 }
 
+impl TransportError {
+    /// Whether the other side certainly has not seen the request.
+    pub fn is_unseen(&self) -> bool {
+        match self {
+            TransportError::Broken { .. } | TransportError::TimedOut { .. } => false,
+            TransportError::NoAddress(_)
+            | TransportError::Unreachable { .. }
+            | TransportError::Refused { .. }
+            | TransportError::TooLong(_) => true,
+        }
+    }
+}
+
 /// Two ordered streams of messages between two nodes. Dropping the sender ends that direction; when the connection
-/// breaks both end.
+/// breaks, or a message of over [`MESSAGE_LEN_MAX`] bytes is sent, both end.
 #[derive(Debug)]
 pub struct Duplex {
     /// To the other side; waits while it does not read.
@@ -83,7 +108,7 @@ pub struct Duplex {
 /// Reaches other nodes.
 #[async_trait]
 pub trait Transport: Send + Sync + fmt::Debug + 'static {
-    /// Says where a node is; replaces what was said before.
+    /// Says where a node is, as host and port; replaces what was said before, also that it was to be forgotten.
     fn set_address(&self, node: NodeId, address: String);
 
     /// Forgets a node and ends what is open to it. It is not answered any more either.

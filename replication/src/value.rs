@@ -9,7 +9,9 @@ use bytes::Bytes;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DatabaseNumber(pub u32);
 
-/// The database that exists from the start. Number 0 is the system's own keyspace.
+/// The system's own keyspace.
+pub const SYSTEM_DATABASE: DatabaseNumber = DatabaseNumber(0);
+/// The database that exists from the start.
 pub const DEFAULT_DATABASE: DatabaseNumber = DatabaseNumber(1);
 
 /// How the bytes of a value are to be read; the numbers are those of KV Connect.
@@ -68,9 +70,14 @@ impl StoredValue {
 /// The key of the engine for a key of a database.
 pub fn engine_key(database: DatabaseNumber, key: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(4 + key.len());
-    bytes.extend_from_slice(&database.0.to_be_bytes());
+    bytes.extend_from_slice(&database_prefix(database));
     bytes.extend_from_slice(key);
     bytes
+}
+
+/// What every engine key of a database begins with, and no other key does.
+pub const fn database_prefix(database: DatabaseNumber) -> [u8; 4] {
+    database.0.to_be_bytes()
 }
 
 /// Takes a value of the engine apart, without copying; `None` when its encoding is unknown.

@@ -3,9 +3,9 @@
 //! A failure is said once and tried again at the next turn; nothing waits for it.
 
 use super::GROUP;
-use crate::clock::ServingClock;
 use crate::connect::errors::Chain;
 use archiver::store::ObjectStore;
+use replication::ServingClock;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;

@@ -1,15 +1,14 @@
 //! Clients that each ask, wait for the answer, check it and ask again, for a fixed time.
 //!
 //! - A request is counted when it began and ended inside the measured window.
-//! - Reads meet only keys that exist: all keys are written before the window opens.
+//! - Reads meet only keys that exist: call [`fill`] before.
 //! - The sequence of keys is a function of the client's number, so that two servers get the same.
+//! - What a server speaks is hidden behind [`Target`], so that the same clients load any of them.
 
-use super::client::{Client, Error, Result, Session};
+use super::client::{Error, Result};
 use super::cpu;
 use super::random::SplitMix;
-use denokv_proto::datapath::{
-    AtomicWrite, AtomicWriteStatus, KvValue, Mutation, MutationType, ValueEncoding,
-};
+use super::target::{Connection, Target};
 use denokv_proto::{KeyPart, encode_key};
 use hdrhistogram::Histogram;
 use std::time::{Duration, Instant};
@@ -17,9 +16,8 @@ use tokio::task::JoinSet;
 
 /// The longest latency that is told from longer ones, in microseconds, inclusive.
 const LATENCY_US_MAX: u64 = 60_000_000;
-/// Keys written in one atomic write before the measurement; with values of 64 KiB this is under
-/// the 800 KiB that an atomic write may have.
-const FILL_KEYS_PER_WRITE: u64 = 10;
+/// Clients that write the keys before a measurement, at most.
+const FILL_CLIENTS_MAX: u32 = 64;
 
 /// What the clients ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +45,8 @@ pub struct Load {
     pub warm_up: Duration,
     /// How long the window stays open.
     pub duration: Duration,
-    /// The process whose processor time is read, when it is on this machine.
-    pub server_pid: Option<u32>,
+    /// The processes whose processor time is read and added up, when they are on this machine.
+    pub server_pids: Vec<u32>,
 }
 
 /// What a measurement found.
@@ -66,23 +64,21 @@ pub struct Outcome {
     pub client_cpu: Option<Duration>,
 }
 
-/// Fills the keys, runs the clients and measures.
+/// Runs the clients and measures. Client `n` is connected to the target `n` modulo their number.
 ///
 /// # Errors
 ///
 /// The first error of any client: a wrong answer, a refusal or a lost connection.
-pub async fn run(session: &Session, load: &Load) -> Result<Outcome> {
-    if load.mode != Mode::Write {
-        fill(session, load).await?;
-    }
-    let mut clients = Vec::new();
-    for number in 0..load.clients {
-        clients.push(session.connect().await.map(|client| Worker::new(client, number, load))?);
-    }
+///
+/// # Panics
+///
+/// If there is no target.
+pub async fn run<T: Target>(targets: &[T], load: &Load) -> Result<Outcome> {
+    let workers = connect(targets, load.clients, load).await?;
     let opens = Instant::now() + load.warm_up;
     let closes = opens + load.duration;
     let mut running = JoinSet::new();
-    for worker in clients {
+    for worker in workers {
         running.spawn(worker.run(opens, closes));
     }
     tokio::time::sleep_until(opens.into()).await;
@@ -106,29 +102,58 @@ pub async fn run(session: &Session, load: &Load) -> Result<Outcome> {
     })
 }
 
+/// Writes every key of a load once, so that its reads find them.
+///
+/// # Errors
+///
+/// As [`run`].
+///
+/// # Panics
+///
+/// If there is no target.
+pub async fn fill<T: Target>(targets: &[T], load: &Load) -> Result<()> {
+    let clients = FILL_CLIENTS_MAX.min(u32::try_from(load.keys).unwrap_or(u32::MAX));
+    let mut running = JoinSet::new();
+    for (first, mut worker) in (0_u64..).zip(connect(targets, clients, load).await?) {
+        running.spawn(async move {
+            let mut key = first;
+            while key < worker.keys {
+                worker.write(key).await?;
+                key += u64::from(clients);
+            }
+            Ok::<(), Error>(())
+        });
+    }
+    while let Some(joined) = running.join_next().await {
+        joined.map_err(|e| Error::Protocol(format!("a client stopped: {e}")))??;
+    }
+    Ok(())
+}
+
+async fn connect<T: Target>(targets: &[T], clients: u32, load: &Load) -> Result<Vec<Worker<T::Connection>>> {
+    assert!(!targets.is_empty(), "a load needs a target");
+    let mut workers = Vec::new();
+    for (number, target) in (0..clients).zip(targets.iter().cycle()) {
+        workers.push(Worker::new(target.connect().await?, number, load));
+    }
+    Ok(workers)
+}
+
+/// Of all servers together; not known when that of one is not.
 fn server_cpu(load: &Load) -> Option<Duration> {
-    load.server_pid.and_then(cpu::used_by)
+    if load.server_pids.is_empty() {
+        return None;
+    }
+    load.server_pids.iter().map(|pid| cpu::used_by(*pid)).sum()
 }
 
 fn client_cpu() -> Option<Duration> {
     cpu::used_by(std::process::id())
 }
 
-/// Writes every key once.
-async fn fill(session: &Session, load: &Load) -> Result<()> {
-    let mut worker = Worker::new(session.connect().await?, load.clients, load);
-    let mut next = 0;
-    while next < load.keys {
-        let until = load.keys.min(next + FILL_KEYS_PER_WRITE);
-        worker.write(next..until).await?;
-        next = until;
-    }
-    Ok(())
-}
-
 /// One client with its own connection.
-struct Worker {
-    client: Client,
+struct Worker<C> {
+    connection: C,
     random: SplitMix,
     value: Vec<u8>,
     mode: Mode,
@@ -137,12 +162,12 @@ struct Worker {
     writes: Histogram<u64>,
 }
 
-impl Worker {
-    fn new(client: Client, number: u32, load: &Load) -> Self {
+impl<C: Connection> Worker<C> {
+    fn new(connection: C, number: u32, load: &Load) -> Self {
         let mut random = SplitMix(u64::from(number) << 32);
         let value = (0..load.value_bytes).map(|_| random.next_u64().to_le_bytes()[0]).collect();
         let (mode, keys) = (load.mode, load.keys);
-        Self { client, random, value, mode, keys, reads: histogram(), writes: histogram() }
+        Self { connection, random, value, mode, keys, reads: histogram(), writes: histogram() }
     }
 
     async fn run(mut self, opens: Instant, closes: Instant) -> Result<(Histogram<u64>, Histogram<u64>)> {
@@ -157,7 +182,7 @@ impl Worker {
             if reading {
                 self.read(key).await?;
             } else {
-                self.write(key..key + 1).await?;
+                self.write(key).await?;
             }
             let ended = Instant::now();
             if ended >= closes {
@@ -172,26 +197,20 @@ impl Worker {
     }
 
     async fn read(&mut self, key: u64) -> Result<()> {
-        match self.client.get(&key_of(key)).await? {
-            Some(entry) if entry.value.len() == self.value.len() => Ok(()),
-            Some(entry) => Err(Error::Protocol(format!("key {key} has {} bytes", entry.value.len()))),
+        match self.connection.get(&key_of(key)).await? {
+            Some(value) if value.len() == self.value.len() => Ok(()),
+            Some(value) => Err(Error::Protocol(format!("key {key} has {} bytes", value.len()))),
             None => Err(Error::Protocol(format!("key {key} is absent"))),
         }
     }
 
-    async fn write(&mut self, keys: std::ops::Range<u64>) -> Result<()> {
+    async fn write(&mut self, key: u64) -> Result<()> {
         // A value of its own for each write: no server may take it for one that it has.
         let fresh = self.random.next_u64().to_le_bytes();
         for (byte, new) in self.value.iter_mut().zip(fresh) {
             *byte = new;
         }
-        let mutations = keys.map(|key| set(key_of(key), self.value.clone())).collect();
-        let write = AtomicWrite { mutations, ..AtomicWrite::default() };
-        let output = self.client.atomic_write(&write).await?;
-        if output.status == AtomicWriteStatus::AwSuccess as i32 && output.versionstamp.len() == 10 {
-            return Ok(());
-        }
-        Err(Error::Protocol(format!("a write without checks has status {}", output.status)))
+        self.connection.put(key_of(key), self.value.clone()).await
     }
 }
 
@@ -199,16 +218,6 @@ impl Worker {
 fn key_of(number: u64) -> Vec<u8> {
     let parts = vec![KeyPart::String("bench".to_owned()), KeyPart::String(format!("{number:010}"))];
     encode_key(&denokv_proto::Key(parts)).expect("a key of two short parts is within every limit")
-}
-
-/// A mutation that sets a plain byte value without expiry.
-pub fn set(key: Vec<u8>, value: Vec<u8>) -> Mutation {
-    Mutation {
-        key,
-        value: Some(KvValue { data: value, encoding: ValueEncoding::VeBytes as i32 }),
-        mutation_type: MutationType::MSet as i32,
-        ..Mutation::default()
-    }
 }
 
 fn histogram() -> Histogram<u64> {

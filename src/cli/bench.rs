@@ -48,9 +48,9 @@ pub struct Args {
     #[arg(long, env = "CAIRN_BENCH_HTTP", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     http: u8,
 
-    /// The server's process on this machine, to read its processor time
-    #[arg(long, env = "CAIRN_BENCH_PID")]
-    pid: Option<u32>,
+    /// The servers' processes on this machine, to read their processor time: one, or several separated by commas
+    #[arg(long, env = "CAIRN_BENCH_PID", value_delimiter = ',')]
+    pid: Vec<u32>,
 
     /// Print one line of JSON instead of a table
     #[arg(long, env = "CAIRN_BENCH_JSON")]
@@ -102,12 +102,16 @@ async fn measure(args: &Args) -> anyhow::Result<Report> {
         keys: args.keys,
         warm_up: args.warm_up,
         duration: args.duration,
-        server_pid: args.pid,
+        server_pids: args.pid.clone(),
     };
     if !args.json {
         eprintln!("{} clients, {:?} ...", load.clients, load.duration);
     }
-    Ok(Report::of(&load::run(&session, &load).await?))
+    let targets = [session];
+    if load.mode != Mode::Write {
+        load::fill(&targets, &load).await?;
+    }
+    Ok(Report::of(&load::run(&targets, &load).await?))
 }
 
 /// A URL that cannot be used is about what was typed.

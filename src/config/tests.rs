@@ -41,6 +41,20 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() -> TestResult {
 }
 
 #[test]
+fn a_node_of_a_cluster_can_be_described_in_a_file() -> TestResult {
+    let text = "peer-addr = '10.0.0.2:4513'\njoin = 'http://10.0.0.1:4512'\nlearner = true\nregion = 'eu'\nprimary-region = 'us'\nread-lease = true\nheartbeat = '100ms'\nelection = '1s'";
+    let cluster = ClusterFlags { region: Some("ap".to_owned()), ..ClusterFlags::default() };
+    let settings = with_file(text, Flags { cluster, ..Flags::default() })?.cluster;
+    assert_eq!(settings.peer.map(|peer| peer.listen), Some("10.0.0.2:4513".parse()?));
+    assert_eq!((settings.join.len(), settings.learner, settings.read_lease), (1, true, true));
+    assert_eq!(settings.region.as_deref(), Some("ap"), "a flag wins");
+    assert_eq!(settings.primary_region.as_deref(), Some("us"));
+    assert_eq!((settings.heartbeat_ms, settings.election_ms), (100, 1_000));
+    assert_eq!(with_file("groups = 3", Flags::default())?.cluster.groups, Some(3));
+    Ok(())
+}
+
+#[test]
 fn a_file_that_is_not_understood_is_refused_with_its_line() {
     for (text, expected) in [
         ("data = '/srv'\nadress = '1'", "line 2: unknown field `adress`"),

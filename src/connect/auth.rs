@@ -5,6 +5,7 @@
 //!   BLAKE3 over the expiry and the database id. Its key is derived from the access token, so every
 //!   node with the same access token accepts it, and none has to remember it.
 //! - A new access token ends all data path tokens made from the old one.
+//! - Every database but the default one has an access token of its own, known by its digest alone.
 
 use super::errors::Error;
 use super::limits::TOKEN_LIFE_MS;
@@ -18,6 +19,7 @@ pub const ACCESS_TOKEN_LEN_MIN: usize = 12;
 pub const ACCESS_TOKEN_LEN_MAX: usize = 1024;
 
 const KEY_CONTEXT: &str = "CairnKV 2026-11-21 data path token";
+const DATABASE_KEY_CONTEXT: &str = "CairnKV 2026-11-22 data path token of a database";
 
 /// Checks access tokens, makes and checks data path tokens.
 #[derive(Debug, Clone)]
@@ -68,6 +70,18 @@ impl Auth {
         Self {
             access_digest: blake3::hash(access_token.as_bytes()),
             signing_key: SigningKey(blake3::derive_key(KEY_CONTEXT, access_token.as_bytes())),
+            database_id,
+        }
+    }
+
+    /// The tokens of another database, whose access token has this digest. Data path tokens are signed with a key that also
+    /// needs this server's access token, so that who reads the digest in a backup cannot make one.
+    #[must_use]
+    pub fn of_database(&self, access_digest: [u8; 32], database_id: Uuid) -> Self {
+        let material = [self.signing_key.0, access_digest].concat();
+        Self {
+            access_digest: blake3::Hash::from_bytes(access_digest),
+            signing_key: SigningKey(blake3::derive_key(DATABASE_KEY_CONTEXT, &material)),
             database_id,
         }
     }
@@ -194,6 +208,28 @@ mod tests {
         }
         let access = with("Bearer correct-horse-battery")?;
         assert_eq!(auth().check_data_path(&access, 0), Err(Error::InvalidToken));
+        Ok(())
+    }
+
+    #[test]
+    fn each_database_has_tokens_of_its_own() -> TestResult {
+        let digest = *blake3::hash(b"token-of-the-database").as_bytes();
+        let (own, id) = (auth().of_database(digest, Uuid::from_u128(7)), Uuid::from_u128(7));
+        assert_eq!(own.database_id(), id);
+        assert_eq!(own.check_access(&with("Bearer token-of-the-database")?), Ok(()));
+        assert_eq!(own.check_access(&with("Bearer correct-horse-battery")?), Err(Error::InvalidToken));
+        let headers = with(&format!("Bearer {}", own.issue(0).0))?;
+        assert_eq!(own.check_data_path(&headers, 0), Ok(()));
+        let other_node = Auth::new("correct-horse-battery", Uuid::from_u128(1)).of_database(digest, id);
+        assert_eq!(other_node.check_data_path(&headers, 0), Ok(()), "every node takes it");
+        for other in [
+            auth(),
+            auth().of_database(digest, Uuid::from_u128(8)),
+            auth().of_database(*blake3::hash(b"a-newer-token").as_bytes(), id),
+            Auth::new("another-cluster", Uuid::from_u128(1)).of_database(digest, id),
+        ] {
+            assert_eq!(other.check_data_path(&headers, 0), Err(Error::InvalidToken));
+        }
         Ok(())
     }
 

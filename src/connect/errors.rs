@@ -121,6 +121,9 @@ pub enum Error {
     /// The write was not taken, and can be sent again.
     #[error("The server is stopping. Nothing was written.")]
     Stopping,
+    /// No majority of the cluster could be reached in time. Nothing was written and nothing will be, so it can be sent again.
+    #[error("The cluster cannot answer now: {0}. Nothing was written.")]
+    Unavailable(String),
 }
 
 impl Error {
@@ -133,7 +136,7 @@ impl Error {
             Error::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Error::DiskFull(_) | Error::TooManyWatches => StatusCode::TOO_MANY_REQUESTS,
             Error::OutcomeUnknown | Error::StorageFailed => StatusCode::CONFLICT,
-            Error::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Stopping | Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Error::InvalidDatabaseId
             | Error::InvalidProtocolVersion
             | Error::InvalidExchange
@@ -208,6 +211,7 @@ mod tests {
         ];
         assert!(refused.iter().all(|error| error.status().is_client_error()));
         assert!(Error::Stopping.status().is_server_error());
+        assert!(Error::Unavailable(String::new()).status().is_server_error());
     }
 
     #[test]

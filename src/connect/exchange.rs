@@ -2,6 +2,8 @@
 //!
 //! - The answer has exactly the fields of the protocol: `@deno/kv` refuses any other.
 //! - Endpoints are relative, except for version 1, whose clients cannot resolve one.
+//! - The strong endpoint comes first: Deno takes the first strong one for everything. `@deno/kv` reads eventually, and
+//!   watches, at the first other one.
 //! - A request without a body comes from a client that knows version 1 alone.
 
 use super::auth::Auth;
@@ -11,8 +13,10 @@ use hyper::header::HOST;
 use hyper::http::uri::Authority;
 use serde::{Deserialize, Serialize};
 
-/// The path under which the data path is served; relative to the server's root.
+/// The path under which the data path of the default database is served; relative to the server's root.
 pub const DATA_PATH: &str = "/v2";
+/// What follows the path of the strong endpoint in that of the eventual one.
+pub const EVENTUAL: &str = "/eventual";
 /// The versions that are served, best first.
 const VERSIONS: [u64; 3] = [3, 2, 1];
 
@@ -31,7 +35,7 @@ fn version_1_alone() -> Vec<u64> {
 struct Answer {
     version: u64,
     database_id: String,
-    endpoints: [Endpoint; 1],
+    endpoints: [Endpoint; 2],
     token: String,
     expires_at: String,
 }
@@ -57,7 +61,8 @@ pub fn negotiate(body: &[u8]) -> Result<u64, Error> {
     VERSIONS.into_iter().find(|version| offered.contains(version)).ok_or(Error::NoCommonVersion)
 }
 
-/// Answers a metadata request with JSON. `authority` is where the client found us, if it said so.
+/// Answers a metadata request for the database that is served under `path` with JSON. `authority` is where the client
+/// found us, if it said so.
 ///
 /// # Errors
 ///
@@ -67,20 +72,21 @@ pub fn exchange(
     now_ms: u64,
     headers: &HeaderMap,
     authority: Option<&Authority>,
+    path: &str,
     body: &[u8],
 ) -> Result<String, Error> {
     let version = negotiate(body)?;
     auth.check_access(headers)?;
-    let url = if version == 1 {
-        format!("http://{}{DATA_PATH}", host(headers, authority)?)
-    } else {
-        DATA_PATH.to_owned()
-    };
+    let url =
+        if version == 1 { format!("http://{}{path}", host(headers, authority)?) } else { path.to_owned() };
     let (token, expires_ms) = auth.issue(now_ms);
     let answer = Answer {
         version,
         database_id: auth.database_id().to_string(),
-        endpoints: [Endpoint { url, consistency: "strong" }],
+        endpoints: [
+            Endpoint { url: url.clone(), consistency: "strong" },
+            Endpoint { url: url + EVENTUAL, consistency: "eventual" },
+        ],
         token,
         expires_at: rfc3339(expires_ms),
     };
@@ -119,7 +125,7 @@ mod tests {
 
     fn answer(host: Option<&'static str>, body: &str) -> Result<String, Error> {
         let auth = Auth::new("access-token", Uuid::from_u128(1));
-        exchange(&auth, 1_700_000_000_000, &headers(host), None, body.as_bytes())
+        exchange(&auth, 1_700_000_000_000, &headers(host), None, DATA_PATH, body.as_bytes())
     }
 
     #[test]
@@ -147,7 +153,10 @@ mod tests {
         let expected = serde_json::json!({
             "version": 3,
             "databaseId": "00000000-0000-0000-0000-000000000001",
-            "endpoints": [{"url": "/v2", "consistency": "strong"}],
+            "endpoints": [
+                {"url": "/v2", "consistency": "strong"},
+                {"url": "/v2/eventual", "consistency": "eventual"},
+            ],
             "token": token,
             "expiresAt": "2023-11-15T22:13:20Z",
         });

@@ -1,7 +1,7 @@
 //! The way in for a fuzzer: bytes as a client might send them.
 
 use super::{exchange, read, watch, write};
-use replication::RequestId;
+use replication::{DEFAULT_DATABASE, RequestId};
 
 /// Decodes one request; the first byte chooses its kind. Must not panic, whatever the bytes.
 pub fn request(bytes: &[u8]) {
@@ -9,7 +9,7 @@ pub fn request(bytes: &[u8]) {
     let id = RequestId { node: 0, boot: 0, counter: 0 };
     match kind % 4 {
         0 => drop(read::Read::decode(body)),
-        1 => drop(write::decode(body, id)),
+        1 => drop(write::decode(body, DEFAULT_DATABASE, id)),
         2 => drop(watch::decode(body)),
         _ => drop(exchange::negotiate(body)),
     }

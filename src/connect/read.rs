@@ -4,12 +4,13 @@
 //! - `[k, k ff)` with limit 1, by which `@deno/kv` gets one key, starts with a point read of `k`: if it
 //!   is there, it is the first of its range. If not, the range decides, since longer keys follow.
 
+use super::Consistency;
 use super::errors::Error;
 use super::limits::{READ_ENTRIES_MAX, READ_KEY_LEN_MAX, READ_RANGES_MAX};
 use denokv_proto::datapath as pb;
 use engine::{Direction, Snapshot, Value};
 use prost::Message;
-use replication::{DEFAULT_DATABASE, DatabaseNumber, engine_key, split_value};
+use replication::{DatabaseNumber, engine_key, split_value};
 
 /// A checked read.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,17 +51,22 @@ impl Read {
         self.entries_max
     }
 
-    /// Reads every range of the default database from `snapshot`.
+    /// Reads every range of a database from `snapshot`, which shows what `consistency` promises.
     ///
     /// # Errors
     ///
     /// When stored data cannot be read.
-    pub fn run(&self, snapshot: &Snapshot) -> Result<pb::SnapshotReadOutput, Error> {
-        let ranges = self.ranges.iter().map(|range| range.read(snapshot)).collect::<Result<_, _>>()?;
+    pub fn run(
+        &self,
+        snapshot: &Snapshot,
+        database: DatabaseNumber,
+        consistency: Consistency,
+    ) -> Result<pb::SnapshotReadOutput, Error> {
+        let ranges = self.ranges.iter().map(|range| range.read(snapshot, database));
         Ok(pb::SnapshotReadOutput {
-            ranges,
+            ranges: ranges.collect::<Result<_, _>>()?,
             read_disabled: false,
-            read_is_strongly_consistent: true,
+            read_is_strongly_consistent: consistency == Consistency::Strong,
             status: pb::SnapshotReadStatus::SrSuccess.into(),
         })
     }
@@ -101,29 +107,29 @@ impl Range {
         }
     }
 
-    fn read(&self, snapshot: &Snapshot) -> Result<pb::ReadRangeOutput, Error> {
+    fn read(&self, snapshot: &Snapshot, database: DatabaseNumber) -> Result<pb::ReadRangeOutput, Error> {
         let values = match self.shape() {
             Shape::Empty => Vec::new(),
-            Shape::Point => self.first(snapshot)?.into_iter().collect(),
-            Shape::FirstIsStart => match self.first(snapshot)? {
+            Shape::Point => self.first(snapshot, database)?.into_iter().collect(),
+            Shape::FirstIsStart => match self.first(snapshot, database)? {
                 Some(entry) => vec![entry],
-                None => self.span(snapshot)?,
+                None => self.span(snapshot, database)?,
             },
-            Shape::Span => self.span(snapshot)?,
+            Shape::Span => self.span(snapshot, database)?,
         };
         Ok(pb::ReadRangeOutput { values })
     }
 
-    fn first(&self, snapshot: &Snapshot) -> Result<Option<pb::KvEntry>, Error> {
+    fn first(&self, snapshot: &Snapshot, database: DatabaseNumber) -> Result<Option<pb::KvEntry>, Error> {
         if self.start.is_empty() {
             return Ok(None);
         }
-        get(snapshot, DEFAULT_DATABASE, &self.start)
+        get(snapshot, database, &self.start)
     }
 
-    fn span(&self, snapshot: &Snapshot) -> Result<Vec<pb::KvEntry>, Error> {
-        let start = engine_key(DEFAULT_DATABASE, &self.start);
-        let end = engine_key(DEFAULT_DATABASE, &self.end);
+    fn span(&self, snapshot: &Snapshot, database: DatabaseNumber) -> Result<Vec<pb::KvEntry>, Error> {
+        let start = engine_key(database, &self.start);
+        let end = engine_key(database, &self.end);
         let prefix_len = start.len() - self.start.len();
         snapshot
             .range(&start, &end, self.direction)?

@@ -12,13 +12,12 @@ use super::errors::Error;
 use super::limits::{EXPIRY_LATE_MS_MAX, PING_MS, WATCHED_KEYS_MAX, WRITE_KEY_LEN_MAX};
 use super::{read, write};
 use crate::database::Database;
-use crate::hub::Subscription;
 use bytes::{BufMut, Bytes, BytesMut};
 use denokv_proto::datapath as pb;
 use engine::Versionstamp;
 use futures::stream::{self, BoxStream, StreamExt};
 use prost::Message;
-use replication::{DEFAULT_DATABASE, engine_key};
+use replication::{DatabaseNumber, Subscription, engine_key};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -44,6 +43,7 @@ pub fn decode(body: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
 #[derive(Debug)]
 pub struct Watch {
     database: Database,
+    number: DatabaseNumber,
     keys: Vec<Vec<u8>>,
     subscription: Subscription,
     /// How each key stood in the last message; `None` before the first.
@@ -54,21 +54,22 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Starts to watch keys of the default database, until `stopping` is true.
+    /// Starts to watch keys of the database with this number, until `stopping` is true.
     ///
     /// # Errors
     ///
     /// 429 when too many watches are open.
     pub fn new(
         database: Database,
+        number: DatabaseNumber,
         keys: Vec<Vec<u8>>,
         stopping: watch::Receiver<bool>,
     ) -> Result<Watch, Error> {
-        let engine_keys = keys.iter().map(|key| engine_key(DEFAULT_DATABASE, key)).collect();
+        let engine_keys = keys.iter().map(|key| engine_key(number, key)).collect();
         let subscription = database.subscribe(engine_keys).ok_or(Error::TooManyWatches)?;
         let mut pings = tokio::time::interval(Duration::from_millis(PING_MS));
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Watch { database, keys, subscription, told: None, next_expiry_ms: None, pings, stopping })
+        Ok(Watch { database, number, keys, subscription, told: None, next_expiry_ms: None, pings, stopping })
     }
 
     /// The frames, until the server stops.
@@ -106,7 +107,7 @@ impl Watch {
         let mut stamps = Vec::with_capacity(self.keys.len());
         let mut keys = Vec::with_capacity(self.keys.len());
         for key in &self.keys {
-            let value = snapshot.get(&engine_key(DEFAULT_DATABASE, key)).map_err(Error::from).ok()?;
+            let value = snapshot.get(&engine_key(self.number, key)).map_err(Error::from).ok()?;
             let stamp = value.as_ref().map(|value| value.stamp);
             let expiry = value.as_ref().and_then(|value| value.expire_at_ms);
             next_expiry_ms = [next_expiry_ms, expiry].into_iter().flatten().min();

@@ -20,6 +20,9 @@ const METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
+/// The header that says how old the state in an eventual answer may be.
+pub const STALENESS_HEADER: &str = "x-cairn-staleness-ms";
+
 /// The body of an answer.
 pub enum Body {
     /// All of it; `None` once it was handed over.
@@ -76,6 +79,14 @@ fn whole(status: StatusCode, content_type: HeaderValue, bytes: Bytes) -> Respons
 /// 200 with a protobuf message.
 pub fn protobuf(message: &impl prost::Message) -> Response<Body> {
     whole(StatusCode::OK, PROTOBUF, message.encode_to_vec().into())
+}
+
+/// Says in the answer how old the state it shows may be, in milliseconds; `unknown` when nobody can tell.
+#[must_use]
+pub fn with_staleness(mut response: Response<Body>, staleness_ms: Option<u64>) -> Response<Body> {
+    let value = staleness_ms.map_or(HeaderValue::from_static("unknown"), HeaderValue::from);
+    response.headers_mut().insert(STALENESS_HEADER, value);
+    response
 }
 
 /// 200 with JSON.

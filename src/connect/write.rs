@@ -13,21 +13,21 @@ use engine::Versionstamp;
 use prost::Message;
 use replication::number::{self, Number};
 use replication::{
-    AtomicWrite, Check, Encoding, Mutation, MutationKind, Operation, Outcome, Refusal, RequestId,
-    StoredValue, Sum,
+    AtomicWrite, Check, DatabaseNumber, Encoding, Mutation, MutationKind, Operation, Outcome, Refusal,
+    RequestId, StoredValue, Sum,
 };
 
-/// Reads an atomic write to the default database and checks it against the limits.
+/// Reads an atomic write to a database and checks it against the limits.
 ///
 /// # Errors
 ///
 /// 400 with what is wrong.
-pub fn decode(body: &[u8], request: RequestId) -> Result<AtomicWrite, Error> {
+pub fn decode(body: &[u8], database: DatabaseNumber, request: RequestId) -> Result<AtomicWrite, Error> {
     let message = pb::AtomicWrite::decode(body)?;
     check_limits(&message)?;
     Ok(AtomicWrite {
         request,
-        database: replication::DEFAULT_DATABASE,
+        database,
         checks: message.checks.into_iter().map(check).collect::<Result<_, _>>()?,
         mutations: message.mutations.into_iter().map(mutation).collect::<Result<_, _>>()?,
     })

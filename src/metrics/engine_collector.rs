@@ -1,12 +1,12 @@
 //! Numbers that others keep and a scrape reads: the engine's, and how far the archive is behind.
 
-use crate::hub::Hub;
 use engine::Engine;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use replication::Hub;
 use std::fmt;
 use std::sync::Arc;
 

@@ -6,11 +6,11 @@
 //! - When every check of a batch fails, nothing is appended: there is nothing to make durable.
 
 use super::{Command, Reply, State, WriteError};
-use crate::clock::ServingClock;
 use crate::connect::errors::Chain;
-use crate::hub::Hub;
 use crate::metrics::WriteMetrics;
 use engine::{Engine, Op, Record};
+use replication::Hub;
+use replication::ServingClock;
 use replication::{Application, AtomicWrite, Entry, Outcome, Refusal};
 use tokio::sync::watch;
 

@@ -8,11 +8,11 @@
 use anyhow::Context;
 use cairn::bench::report::Report;
 use cairn_benches::servers::{Server, TOKEN};
-use cairn_benches::{disk, table::Summary};
+use cairn_benches::{disk, page, table::Summary};
 use clap::Parser;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 const CLIENTS: [u32; 3] = [1, 16, 64];
@@ -73,26 +73,14 @@ fn main() -> anyhow::Result<()> {
         }
         syncs_us.push(disk::append_and_sync(folder.path())?.as_micros());
     }
-    let text = page(&args, &servers, &reports, &syncs_us)?;
+    let text = section(&args, &servers, &reports, &syncs_us)?;
     match &args.write {
-        Some(path) => replace_section(path, &text),
+        Some(path) => page::replace_section(path, "denokv", &text),
         None => {
             print!("{text}");
             Ok(())
         }
     }
-}
-
-/// The marks in the page between which the result stands.
-const BEGIN: &str = "<!-- denokv: begin -->";
-const END: &str = "<!-- denokv: end -->";
-
-fn replace_section(page: &Path, text: &str) -> anyhow::Result<()> {
-    let old = std::fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
-    let parts = old.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) = parts.with_context(|| format!("{} lacks {BEGIN} or {END}", page.display()))?;
-    let new = format!("{before}{BEGIN}\n{text}\n{END}{after}");
-    std::fs::write(page, new).with_context(|| format!("cannot write {}", page.display()))
 }
 
 fn load_arguments(args: &Args, mode: &str, clients: &str) -> Vec<String> {
@@ -111,7 +99,7 @@ fn measure(args: &Args, server: &Server, mode: &str, clients: u32) -> anyhow::Re
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-fn page(args: &Args, servers: &[Server], reports: &Reports, syncs_us: &[u128]) -> anyhow::Result<String> {
+fn section(args: &Args, servers: &[Server], reports: &Reports, syncs_us: &[u128]) -> anyhow::Result<String> {
     let mut text = String::from("## Side by side with denokv 0.14\n\n");
     writeln!(
         text,
@@ -120,7 +108,7 @@ fn page(args: &Args, servers: &[Server], reports: &Reports, syncs_us: &[u128]) -
          the load generator runs on the same machine. All servers sync before they answer a write.\n",
         args.rounds, args.duration
     )?;
-    writeln!(text, "Machine: {}.\n", machine())?;
+    writeln!(text, "Machine: {}.\n", page::machine())?;
     let (least, most) = (syncs_us.iter().min(), syncs_us.iter().max());
     let (least, most) = (least.context("a sync was timed")?, most.context("a sync was timed")?);
     writeln!(
@@ -181,18 +169,4 @@ fn goals(reports: &Reports) -> Vec<(String, f64, f64)> {
 
 fn people(clients: u32) -> String {
     if clients == 1 { "1 client".to_owned() } else { format!("{clients} clients") }
-}
-
-/// Processor, cores, memory, kernel and the date, as the machine says them.
-fn machine() -> String {
-    let read = |path: &str| std::fs::read_to_string(Path::new(path)).unwrap_or_default();
-    let field = |text: &str, name: &str| {
-        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
-        line.split_once(':').map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
-    };
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let (processor, memory) =
-        (field(&read("/proc/cpuinfo"), "model name"), field(&read("/proc/meminfo"), "MemTotal"));
-    let kernel = read("/proc/sys/kernel/osrelease");
-    format!("{cores} cores of {processor}, {memory} of memory, Linux {}", kernel.trim())
 }

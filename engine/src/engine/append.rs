@@ -20,7 +20,18 @@ use std::sync::Arc;
 const MEMORY_PARTS: u64 = 4_096;
 
 impl Core {
+    /// Refuses what would need more of the disk than its reserve leaves.
+    pub(super) fn check_room(&self) -> Result<()> {
+        self.running()?;
+        self.disk.check()
+    }
+
     pub(super) fn append(&self, record: &Record) -> Result<()> {
+        self.check_room()?;
+        self.append_agreed(record)
+    }
+
+    pub(super) fn append_agreed(&self, record: &Record) -> Result<()> {
         self.running()?;
         record.check()?;
         self.make_room(record.batches.iter().map(|(_, batch)| batch.as_bytes().len() as u64).sum())?;
@@ -36,7 +47,6 @@ impl Core {
         follows(&appender.applied, record)?;
         let erasures: Vec<Erasure> = erasure::of_record(record).collect();
         self.room_for(&erasures)?;
-        self.disk.check()?;
         appender.log.append(record, now_ms).map_err(|error| match error.kind() {
             io::ErrorKind::StorageFull => self.disk.full(),
             _ => self.stop_on(Error::io("append to the log in", &self.dir)(error)),
@@ -175,7 +185,7 @@ impl Core {
 
     /// Appends, syncs and publishes batches as one record; the stamp of the nth is `(version, n)`.
     pub(super) fn commit_group(&self, batches: Vec<WriteBatch>) -> Result<u64> {
-        self.running()?;
+        self.check_room()?;
         self.make_room(batches.iter().map(|batch| batch.as_bytes().len() as u64).sum())?;
         let version = {
             let mut appender = self.appender.lock();
@@ -191,7 +201,7 @@ impl Core {
 
     /// Appends and publishes one batch, and all that was appended before it.
     pub(super) fn commit_unsynced(&self, batch: WriteBatch) -> Result<u64> {
-        self.running()?;
+        self.check_room()?;
         self.make_room(batch.as_bytes().len() as u64)?;
         let mut appender = self.appender.lock();
         self.append_batches(&mut appender, vec![batch])?;

@@ -156,12 +156,13 @@ impl Sim {
         for dir in state.dirs.values_mut() {
             dir.crash(&mut draw);
         }
-        state.locks.clear();
-        state.faults = Faults::default();
-        state.stopped = false;
-        state.boot += 1;
-        state.inodes.values_mut().for_each(|inode| inode.handles = 0);
-        state.collect();
+        state.end_boot();
+    }
+
+    /// Ends the process that uses the disk: every handle and lock is dead. Nothing is lost, and nothing becomes durable:
+    /// what was not synced can be read, and a later crash may still take it.
+    pub fn kill(&self) {
+        self.state.lock().end_boot();
     }
 
     /// Flips one bit of a file where it is stored.
@@ -234,6 +235,15 @@ impl Draw {
 }
 
 impl State {
+    fn end_boot(&mut self) {
+        self.locks.clear();
+        self.faults = Faults::default();
+        self.stopped = false;
+        self.boot += 1;
+        self.inodes.values_mut().for_each(|inode| inode.handles = 0);
+        self.collect();
+    }
+
     fn lookup(&self, path: &Path) -> io::Result<u64> {
         let (dir, name) = split(path)?;
         let dir = self.dirs.get(dir).ok_or(ErrorKind::NotFound)?;

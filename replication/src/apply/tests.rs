@@ -52,12 +52,17 @@ impl History {
         let record = &application.record;
         for (stamp, batch) in record.commits() {
             for op in batch.ops() {
+                if let Op::DeletePrefix { prefix } = op {
+                    let below = self.keys.iter_mut().filter(|(key, _)| key.starts_with(prefix));
+                    below.for_each(|(_, versions)| versions.push((stamp, None)));
+                    continue;
+                }
                 let (key, written) = match op {
                     Op::Put { key, value, expire_at_ms } => {
                         (key, Some((Bytes::copy_from_slice(value), expire_at_ms)))
                     }
                     Op::Delete { key } => (key, None),
-                    Op::DeletePrefix { .. } => unreachable!("apply resolves to puts and deletes alone"),
+                    Op::DeletePrefix { .. } => unreachable!("seen above"),
                 };
                 self.keys.entry(key.to_vec()).or_default().push((stamp, written));
             }

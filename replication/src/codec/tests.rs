@@ -63,7 +63,14 @@ fn the_format_is_frozen() {
     assert_eq!(encoded(&sample()), expected);
     assert_eq!(encoded(&Entry::Tick { time_ms: 1 }), b"\x01\x02\x01\0\0\0\0\0\0\0");
     let mark = Mark { name: b"n".to_vec(), value: b"vv".to_vec() };
-    assert_eq!(encoded(&Entry::Progress { time_ms: 1, mark }), b"\x01\x03\x01\0\0\0\0\0\0\0\x01n\x02vv");
+    let request = crate::RequestId { node: 1, boot: 2, counter: 3 };
+    let expected =
+        b"\x01\x03\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x01n\x02vv";
+    assert_eq!(encoded(&Entry::Progress { time_ms: 1, request, mark }), expected);
+    let deletion = Entry::DeleteDatabase { time_ms: 1, request, database: DatabaseNumber(300) };
+    let expected =
+        b"\x01\x04\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\xac\x02";
+    assert_eq!(encoded(&deletion), expected);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Atomic writes as bytes; the layout stands in [`crate::codec`].
 
-use super::{bytes_of, list, put_bytes};
+use super::{bytes_of, database, list, put_bytes};
 use crate::command::{AtomicWrite, Check, Mutation, MutationKind, RequestId, Sum};
-use crate::{BigInt, DatabaseNumber, Encoding, StoredValue};
+use crate::{BigInt, Encoding, StoredValue};
 use engine::Versionstamp;
 use engine::codec::{Decoder, Malformed, put_varint};
 use num_bigint::Sign;
@@ -25,10 +25,8 @@ const HAS_MIN: u8 = 1;
 const HAS_MAX: u8 = 2;
 const CLAMPS: u8 = 4;
 
-pub(super) fn encode(write: &AtomicWrite, out: &mut Vec<u8>) {
-    for part in [write.request.node, write.request.boot, write.request.counter] {
-        out.extend_from_slice(&part.to_le_bytes());
-    }
+pub(crate) fn encode(write: &AtomicWrite, out: &mut Vec<u8>) {
+    put_request(write.request, out);
     put_varint(out, u64::from(write.database.0));
     put_varint(out, write.checks.len() as u64);
     for check in &write.checks {
@@ -44,17 +42,23 @@ pub(super) fn encode(write: &AtomicWrite, out: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn decode(rest: &mut Decoder<'_>) -> Result<AtomicWrite, Malformed> {
-    let (node, boot, counter) = (rest.u64("node")?, rest.u64("boot")?, rest.u64("counter")?);
-    let start = rest.clone();
-    let database = u32::try_from(rest.varint("number of a database")?)
-        .map_err(|_too_large| start.malformed("a database number of 32 bits"))?;
+pub(crate) fn decode(rest: &mut Decoder<'_>) -> Result<AtomicWrite, Malformed> {
     Ok(AtomicWrite {
-        request: RequestId { node, boot, counter },
-        database: DatabaseNumber(database),
+        request: request(rest)?,
+        database: database(rest)?,
         checks: list(rest, "number of checks", decode_check)?,
         mutations: list(rest, "number of mutations", decode_mutation)?,
     })
+}
+
+pub(super) fn put_request(request: RequestId, out: &mut Vec<u8>) {
+    for part in [request.node, request.boot, request.counter] {
+        out.extend_from_slice(&part.to_le_bytes());
+    }
+}
+
+pub(super) fn request(rest: &mut Decoder<'_>) -> Result<RequestId, Malformed> {
+    Ok(RequestId { node: rest.u64("node")?, boot: rest.u64("boot")?, counter: rest.u64("counter")? })
 }
 
 fn decode_check(rest: &mut Decoder<'_>) -> Result<Check, Malformed> {

@@ -1,4 +1,5 @@
 use super::*;
+use replication::DEFAULT_DATABASE;
 
 type TestResult = Result<(), Error>;
 
@@ -20,7 +21,7 @@ fn mutation_of(kind: pb::MutationType, key: &[u8], value: Option<pb::KvValue>) -
 
 fn decode_mutations(mutations: Vec<pb::Mutation>) -> Result<AtomicWrite, Error> {
     let message = pb::AtomicWrite { mutations, ..Default::default() };
-    decode(&message.encode_to_vec(), REQUEST)
+    decode(&message.encode_to_vec(), DEFAULT_DATABASE, REQUEST)
 }
 
 fn decode_one(mutation: pb::Mutation) -> Result<MutationKind, Error> {
@@ -30,7 +31,7 @@ fn decode_one(mutation: pb::Mutation) -> Result<MutationKind, Error> {
 fn decode_check(key: &[u8], versionstamp: &[u8]) -> Result<Vec<Check>, Error> {
     let check = pb::Check { key: key.to_vec(), versionstamp: versionstamp.to_vec() };
     let message = pb::AtomicWrite { checks: vec![check], ..Default::default() };
-    decode(&message.encode_to_vec(), REQUEST).map(|write| write.checks)
+    decode(&message.encode_to_vec(), DEFAULT_DATABASE, REQUEST).map(|write| write.checks)
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn counts_and_totals_are_bounded() {
     let checks = |count| {
         let check = pb::Check { key: b"k".to_vec(), versionstamp: Vec::new() };
         let message = pb::AtomicWrite { checks: vec![check; count], ..Default::default() };
-        decode(&message.encode_to_vec(), REQUEST)
+        decode(&message.encode_to_vec(), DEFAULT_DATABASE, REQUEST)
     };
     assert!(checks(CHECKS_MAX).is_ok());
     assert_eq!(checks(CHECKS_MAX + 1), Err(Error::TooManyChecks));
@@ -161,7 +162,7 @@ fn an_enqueue_is_refused_since_nobody_would_deliver_it() {
         enqueues: vec![pb::Enqueue::default()],
         ..Default::default()
     };
-    assert_eq!(decode(&message.encode_to_vec(), REQUEST), Err(Error::EnqueueUnsupported));
+    assert_eq!(decode(&message.encode_to_vec(), DEFAULT_DATABASE, REQUEST), Err(Error::EnqueueUnsupported));
 }
 
 #[test]
@@ -169,6 +170,9 @@ fn a_cut_message_is_refused() {
     let bytes =
         pb::AtomicWrite { mutations: vec![set(b"key", b"value")], ..Default::default() }.encode_to_vec();
     for cut in 1..bytes.len() {
-        assert!(matches!(decode(&bytes[..cut], REQUEST), Err(Error::InvalidProtobuf(_))), "cut at {cut}");
+        assert!(
+            matches!(decode(&bytes[..cut], DEFAULT_DATABASE, REQUEST), Err(Error::InvalidProtobuf(_))),
+            "cut at {cut}"
+        );
     }
 }

@@ -146,6 +146,24 @@ fn a_killed_process_loses_nothing_that_it_wrote() -> TestResult {
 }
 
 #[test]
+fn what_a_killed_process_did_not_sync_a_later_crash_may_take() -> TestResult {
+    let (sim, file) = disk_with(FILE)?;
+    sim.sync_dir(Path::new(DIR))?;
+    file.write_at(b"synced", 0)?;
+    file.sync()?;
+    file.write_at(b"unsynced", 0)?;
+    let lock = sim.lock(Path::new("/d/LOCK"))?;
+    sim.kill();
+    assert!(file.sync().is_err(), "its handles are dead");
+    assert!(sim.lock(Path::new("/d/LOCK")).is_ok(), "and so are its locks");
+    drop(lock);
+    assert_eq!(read(&sim, "file")?, b"unsynced");
+    sim.crash(Unsynced::Lost);
+    assert_eq!(read(&sim, "file")?, b"synced");
+    Ok(())
+}
+
+#[test]
 fn an_ignored_sync_is_answered_and_not_done() -> TestResult {
     for faults in [
         Faults { ignore_syncs_of: Some("file"), ..Faults::default() },

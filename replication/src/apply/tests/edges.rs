@@ -1,6 +1,7 @@
 //! Clocks, marks and the bounds that keep a record within the log.
 
 use super::*;
+use crate::testing::REQUEST;
 use engine::write_batch::{KEY_LEN_MAX, VALUE_LEN_MAX};
 
 #[test]
@@ -30,8 +31,30 @@ fn a_tick_and_a_mark_change_no_data_and_no_hash() -> TestResult {
     let tick = history.step(&Entry::Tick { time_ms: 2 })?;
     assert_eq!((tick.record.version, tick.record.time_ms, tick.record.hash), (2, 2, hash));
     let mark = Mark { name: b"archive".to_vec(), value: b"1".to_vec() };
-    let progress = history.step(&Entry::Progress { time_ms: 3, mark: mark.clone() })?;
+    let progress = history.step(&Entry::Progress { time_ms: 3, request: REQUEST, mark: mark.clone() })?;
     assert_eq!((progress.record.marks, progress.record.hash), (vec![mark], hash));
+    Ok(())
+}
+
+#[test]
+fn the_end_of_a_database_takes_all_of_it_and_nothing_else() -> TestResult {
+    let mut history = History::new();
+    let of = |database, key: &[u8]| AtomicWrite {
+        database: DatabaseNumber(database),
+        ..write(vec![], vec![set(key, b"v")])
+    };
+    history.step(&batch_at(1, [of(0, b"a"), of(1, b"a"), of(1, b"\xff"), of(2, b"a"), of(256, b"a")]))?;
+    let end =
+        |database| Entry::DeleteDatabase { time_ms: 2, request: REQUEST, database: DatabaseNumber(database) };
+    let ended = history.step(&end(1))?;
+    assert_eq!((ended.outcomes.len(), ended.record.batches.len()), (0, 1));
+    assert_eq!(history.applied.stamp, Versionstamp::new(2, 0));
+    let left =
+        |history: &History| -> Vec<_> { history.view(Versionstamp::MAX, 2).entries().into_keys().collect() };
+    let expected = [0, 2, 256].map(|database| engine_key(DatabaseNumber(database), b"a"));
+    assert_eq!(left(&history), expected);
+    let system = history.step(&end(0))?;
+    assert_eq!((system.record.batches.len(), left(&history).len()), (0, 3), "the system's own is left alone");
     Ok(())
 }
 
@@ -39,7 +62,7 @@ fn a_tick_and_a_mark_change_no_data_and_no_hash() -> TestResult {
 fn a_mark_that_no_record_can_hold_is_left_out() -> TestResult {
     for (name, value) in [(0, 0), (MARK_NAME_LEN_MAX + 1, 0), (1, MARK_VALUE_LEN_MAX + 1)] {
         let mark = Mark { name: vec![b'n'; name], value: vec![b'v'; value] };
-        let application = History::new().step(&Entry::Progress { time_ms: 1, mark })?;
+        let application = History::new().step(&Entry::Progress { time_ms: 1, request: REQUEST, mark })?;
         assert_eq!(application.record.marks, []);
         application.record.encode(&mut Vec::new());
     }

@@ -50,6 +50,10 @@ impl Model {
     fn apply(&mut self, version: u64, entry: &Entry) -> Vec<Result<Versionstamp, String>> {
         self.clock = self.clock.max(entry.time_ms());
         self.map.retain(|_, cell| cell.alive(self.clock));
+        if let Entry::DeleteDatabase { database: DatabaseNumber(gone @ 1..), .. } = entry {
+            self.map.retain(|(database, _), _| database != gone);
+            self.history.push((Versionstamp::new(version, 0), self.clock, self.map.clone()));
+        }
         let Entry::Batch { writes, .. } = entry else { return Vec::new() };
         let mut outcomes = Vec::new();
         for (order, write) in (0u16..).zip(writes) {
@@ -249,7 +253,7 @@ proptest! {
                 hash = hash.then(stamp, batch);
                 let keys: Vec<_> = batch.ops().map(|op| match op {
                     Op::Put { key, .. } | Op::Delete { key } => key,
-                    Op::DeletePrefix { .. } => unreachable!("apply resolves to puts and deletes alone"),
+                    Op::DeletePrefix { prefix } => prefix,
                 }).collect();
                 prop_assert!(keys.is_sorted_by(|a, b| a < b), "one operation for each key");
             }

@@ -1,4 +1,4 @@
-//! Who waits for which key: the sequencer tells it what was written, watches are woken by it.
+//! Who waits for which key: apply tells it what was written, watches are woken by it.
 //!
 //! - A watch that is told many times before it looks is woken once; it compares stamps itself.
 //! - Dropping a [`Subscription`] ends it. Nothing is queued for anyone.

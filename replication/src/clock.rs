@@ -29,12 +29,12 @@ impl ServingClock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::FakeClock;
+    use engine::env::sim::SimClock;
 
     #[test]
     fn time_never_falls_and_never_lies_before_its_start() {
-        let wall = FakeClock::at(5);
-        let clock = ServingClock::new(wall.clone(), 10);
+        let wall = SimClock::new(5);
+        let clock = ServingClock::new(Arc::new(wall.clone()), 10);
         assert_eq!(clock.now_ms(), 10);
         wall.set(30);
         assert_eq!(clock.clone().now_ms(), 30);

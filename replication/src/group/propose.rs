@@ -1,0 +1,214 @@
+//! What the leader does with writes: those that wait become one entry while the entries before are made durable.
+//!
+//! - An entry names the term in which it was made. If it ends up in another one, it does nothing.
+//! - A write that comes twice within a term (its sender did not hear the answer) is taken once.
+//! - Nothing is taken while the disk is filled up to its reserve.
+
+use super::{Core, Work};
+use crate::message::{Answer, Proposals};
+use crate::pending::Verdict;
+use crate::proposal::Proposal;
+use crate::raft::{Proposed, TypeConfig};
+use crate::runtime;
+use crate::{AtomicWrite, Entry, WriteError};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use openraft::errors::{ClientWriteError, ForwardReason, RaftError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+/// Entries on their way at once, at most. While they are, the next one fills.
+const ENTRIES_MAX: usize = 2;
+/// Writes in one entry, at most.
+const WRITES_MAX: usize = crate::apply::WRITES_MAX;
+/// Bytes of writes in one entry, about, at most, unless one write alone is larger.
+const BYTES_MAX: usize = 4 << 20;
+/// How long a leader that may not append waits before it tries again, in milliseconds.
+const RETRY_MS: u64 = 5;
+
+/// Something to propose.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) term: u64,
+    pub(super) work: Work,
+    /// Of a request of this node, which waits for it.
+    pub(super) counter: Option<u64>,
+    pub(super) _room: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+/// The requests that the leader of a term has taken from other nodes.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    term: u64,
+    /// By node and boot: counters, without those that cannot come any more.
+    requests: BTreeMap<(u64, u64), BTreeSet<u64>>,
+}
+
+impl Seen {
+    /// Keeps those that are new in this term, and notes them.
+    fn take(&mut self, term: u64, proposals: &Proposals, counters: impl Iterator<Item = u64>) -> Vec<bool> {
+        if term != self.term {
+            *self = Self { term, requests: BTreeMap::new() };
+        }
+        let taken = self.requests.entry((proposals.node, proposals.boot)).or_default();
+        *taken = taken.split_off(&proposals.floor);
+        counters.map(|counter| counter >= proposals.floor && taken.insert(counter)).collect()
+    }
+
+    fn knows(&self, term: u64, proposals: &Proposals, counter: u64) -> bool {
+        let taken = self.requests.get(&(proposals.node, proposals.boot));
+        self.term == term && taken.is_some_and(|taken| taken.contains(&counter))
+    }
+}
+
+/// Proposes what comes until the group ends.
+pub(super) async fn run(core: Arc<Core>, mut items: mpsc::Receiver<Item>) {
+    let mut on_the_way: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+    let mut ahead = None;
+    loop {
+        while on_the_way.len() >= ENTRIES_MAX {
+            on_the_way.next().await;
+        }
+        let first = match ahead.take() {
+            Some(item) => item,
+            None => match next(&mut items, &mut on_the_way).await {
+                Some(item) => item,
+                None => return,
+            },
+        };
+        let (batch, next) = fill(first, &mut items);
+        ahead = next;
+        on_the_way.push(Box::pin(propose(Arc::clone(&core), batch)));
+    }
+}
+
+/// The next item; entries that are on their way go on meanwhile.
+async fn next(
+    items: &mut mpsc::Receiver<Item>,
+    on_the_way: &mut FuturesUnordered<BoxFuture<'static, ()>>,
+) -> Option<Item> {
+    loop {
+        if on_the_way.is_empty() {
+            return items.recv().await;
+        }
+        tokio::select! {
+            biased;
+            _done = on_the_way.next() => {}
+            item = items.recv() => return item,
+        }
+    }
+}
+
+/// Takes what waits and fits one entry; also returns the first item that does not.
+fn fill(first: Item, items: &mut mpsc::Receiver<Item>) -> (Vec<Item>, Option<Item>) {
+    let is_alone = matches!(first.work, Work::Entry(_));
+    let (term, mut bytes) = (first.term, size(&first.work));
+    let mut batch = vec![first];
+    while !is_alone && batch.len() < WRITES_MAX {
+        let Ok(item) = items.try_recv() else { break };
+        bytes += size(&item.work);
+        if item.term != term || matches!(item.work, Work::Entry(_)) || bytes > BYTES_MAX {
+            return (batch, Some(item));
+        }
+        batch.push(item);
+    }
+    (batch, None)
+}
+
+fn size(work: &Work) -> usize {
+    const OVERHEAD: usize = 48;
+    let Work::Write(write) = work else { return OVERHEAD };
+    let checks: usize = write.checks.iter().map(|check| check.key.len() + OVERHEAD).sum();
+    let mutations: usize = write.mutations.iter().map(|mutation| mutation.bytes() + OVERHEAD).sum();
+    checks + mutations + OVERHEAD
+}
+
+/// Proposes one entry and waits until it is applied, or until this node cannot append it.
+async fn propose(core: Arc<Core>, batch: Vec<Item>) {
+    let Some(term) = batch.first().map(|item| item.term) else { return };
+    if let Err(error) = core.replica.engine().check_room() {
+        let refused = refusal(error);
+        let counters = batch.iter().filter_map(|item| item.counter);
+        counters
+            .for_each(|counter| core.replica.pending().resolve(counter, Verdict::Refused(refused.clone())));
+        return;
+    }
+    let mut rooms = Vec::with_capacity(batch.len());
+    let mut writes = Vec::with_capacity(batch.len());
+    let mut alone = None;
+    for item in batch {
+        rooms.push(item._room);
+        match item.work {
+            Work::Write(write) => writes.push(write),
+            Work::Entry(entry) => alone = Some(entry),
+        }
+    }
+    let time_ms = core.clock.now_ms();
+    let entry = alone.map_or(Entry::Batch { time_ms, writes }, |entry| entry.at(time_ms));
+    let bytes = Proposal { term, reference: core.replica.reference(), entry }.encode();
+    while core.leadership.own_term() == Some(term) {
+        match core.raft.client_write(Proposed(bytes.clone())).await {
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward)))
+                if was_not_appended(&forward) =>
+            {
+                runtime::sleep(Duration::from_millis(RETRY_MS)).await;
+            }
+            // Whatever it is, those who wait learn it from the log.
+            _applied_or_unknown => return,
+        }
+    }
+}
+
+/// Whether a leader said that it did not append, and may do so later in the same term.
+const fn was_not_appended(forward: &openraft::errors::ForwardToLeader<TypeConfig>) -> bool {
+    matches!(forward.reason, ForwardReason::LeaseExpired | ForwardReason::LeadershipTransfer)
+}
+
+fn refusal(error: engine::Error) -> WriteError {
+    match error {
+        engine::Error::DiskFull { reserve, .. } => {
+            WriteError::DiskFull { reason: error.to_string(), reserve }
+        }
+        other => WriteError::Storage(other.to_string()),
+    }
+}
+
+impl Core {
+    /// Takes writes that another node forwards, if this node leads the term that they are meant for.
+    pub(crate) async fn take(&self, proposals: Proposals) -> Answer {
+        let term = proposals.term;
+        if self.leadership.own_term() != Some(term) {
+            return Answer::NotTheLeader;
+        }
+        let works: Vec<(u64, Work)> = proposals
+            .writes
+            .iter()
+            .map(|write| (write.request.counter, Work::Write(AtomicWrite::clone(write))))
+            .chain(proposals.entries.iter().map(|entry| {
+                let counter = entry.requests().first().map_or(0, |request| request.counter);
+                (counter, Work::Entry(entry.clone()))
+            }))
+            .collect();
+        let taken = {
+            let mut seen = self.seen.lock();
+            let is_repeated = works.iter().any(|(counter, _)| seen.knows(term, &proposals, *counter));
+            if !is_repeated && let Err(error) = self.replica.engine().check_room() {
+                return match refusal(error) {
+                    WriteError::DiskFull { reason, reserve } => Answer::DiskFull { reason, reserve },
+                    other => Answer::Failed(other.to_string()),
+                };
+            }
+            seen.take(term, &proposals, works.iter().map(|(counter, _)| *counter))
+        };
+        for ((_, work), is_new) in works.into_iter().zip(taken) {
+            let item = Item { term, work, counter: None, _room: None };
+            if is_new && self.proposer.send(item).await.is_err() {
+                return Answer::Failed("this node is stopping".to_owned());
+            }
+        }
+        Answer::Done
+    }
+}

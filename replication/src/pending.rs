@@ -1,0 +1,140 @@
+//! Writes of this node that wait for their outcome, which the log tells.
+//!
+//! - A write waits under its request id, with the term in which it was handed to a leader (its fence). It can only be
+//!   applied from an entry of that term.
+//! - When this replica applies an entry of a later term, every write with an earlier fence that is still waiting is
+//!   certain never to happen: all entries of its term that are in the log have been applied. It may be proposed again.
+//! - When a Raft snapshot takes the place of entries that were never seen here, the outcome is lost.
+
+use crate::{Outcome, WriteError};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use tokio::sync::oneshot;
+
+/// What became of something that waited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// A write was applied.
+    Outcome(Outcome),
+    /// Something else was applied.
+    Done,
+    /// It was not applied and never will be.
+    NotApplied,
+    /// A snapshot hides whether it was applied.
+    Hidden,
+    /// The leader did not take it.
+    Refused(WriteError),
+}
+
+#[derive(Debug)]
+struct Waiting {
+    fence: u64,
+    reply: oneshot::Sender<Verdict>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: BTreeMap<u64, Waiting>,
+    /// The term of the last entry applied.
+    term: u64,
+}
+
+/// Everything that waits.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    state: Mutex<State>,
+}
+
+impl Pending {
+    /// Waits for the request with this counter, which is about to be handed to the leader of the term `fence`.
+    pub(crate) fn register(&self, counter: u64, fence: u64) -> oneshot::Receiver<Verdict> {
+        let (reply, verdict) = oneshot::channel();
+        let mut state = self.state.lock();
+        if fence < state.term {
+            // Nobody was handed anything yet: it is certain.
+            tell(reply, Verdict::NotApplied);
+        } else {
+            state.waiting.insert(counter, Waiting { fence, reply });
+        }
+        verdict
+    }
+
+    /// Stops waiting.
+    pub(crate) fn forget(&self, counter: u64) {
+        self.state.lock().waiting.remove(&counter);
+    }
+
+    /// Whether the request with this counter waits.
+    pub(crate) fn waits(&self, counter: u64) -> bool {
+        self.state.lock().waiting.contains_key(&counter)
+    }
+
+    /// The lowest counter that waits; `next` when nothing does.
+    pub(crate) fn floor(&self, next: u64) -> u64 {
+        self.state.lock().waiting.first_key_value().map_or(next, |(counter, _)| *counter)
+    }
+
+    /// An entry with this request was applied, or came to nothing.
+    pub(crate) fn resolve(&self, counter: u64, verdict: Verdict) {
+        if let Some(waiting) = self.state.lock().waiting.remove(&counter) {
+            tell(waiting.reply, verdict);
+        }
+    }
+
+    /// An entry of this term is being applied.
+    pub(crate) fn enter_term(&self, term: u64) {
+        let mut state = self.state.lock();
+        if term <= state.term {
+            return;
+        }
+        state.term = term;
+        for (_, waiting) in state.waiting.extract_if(.., |_, waiting| waiting.fence < term) {
+            tell(waiting.reply, Verdict::NotApplied);
+        }
+    }
+
+    /// A snapshot that ends in this term took the place of entries that were not seen.
+    pub(crate) fn skip_to(&self, term: u64) {
+        let mut state = self.state.lock();
+        state.term = state.term.max(term);
+        for (_, waiting) in std::mem::take(&mut state.waiting) {
+            tell(waiting.reply, Verdict::Hidden);
+        }
+    }
+}
+
+/// Tells; who went away need not know.
+fn tell(reply: oneshot::Sender<Verdict>, verdict: Verdict) {
+    drop(reply.send(verdict));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_entry_of_a_later_term_makes_it_certain_that_a_write_never_happens() {
+        let pending = Pending::default();
+        let mut waiting = pending.register(1, 2);
+        pending.enter_term(2);
+        assert!(waiting.try_recv().is_err());
+        pending.enter_term(3);
+        assert_eq!(waiting.try_recv(), Ok(Verdict::NotApplied));
+        assert_eq!(pending.register(2, 2).try_recv(), Ok(Verdict::NotApplied));
+        assert!(pending.register(3, 3).try_recv().is_err());
+    }
+
+    #[test]
+    fn what_was_applied_is_told_once_and_a_snapshot_hides_the_rest() {
+        let pending = Pending::default();
+        let (mut first, mut second) = (pending.register(1, 2), pending.register(2, 2));
+        assert_eq!(pending.floor(9), 1);
+        pending.resolve(1, Verdict::Done);
+        assert_eq!(first.try_recv(), Ok(Verdict::Done));
+        assert_eq!(pending.floor(9), 2);
+        pending.skip_to(4);
+        assert_eq!(second.try_recv(), Ok(Verdict::Hidden));
+        assert_eq!(pending.floor(9), 9);
+        assert_eq!(pending.register(3, 3).try_recv(), Ok(Verdict::NotApplied));
+    }
+}

@@ -1,0 +1,253 @@
+//! This node's copy of a group's data: the engine under it, who waits for it, and what is known of the group.
+//!
+//! - Records are appended one for each log entry, alone and in order, and shown to readers at once: what is applied is
+//!   agreed on. The engine's own log is synced when a segment is sealed; until then the Raft log holds the entries.
+//! - The version of a record is the lineage's epoch and the index of its entry, so where the engine stands says where
+//!   the log has been applied to.
+//! - A proposal names a record that its proposer had applied, and its content hash. A replica that has another
+//!   hash there differs, and stops before it applies anything more.
+
+use crate::membership;
+use crate::pending::{Pending, Verdict};
+use crate::progress::Progress;
+use crate::proposal::Proposal;
+use crate::raft::{Answer, LogEntry, LogId, Payload, StoredMembership, log_id};
+use crate::{GroupId, Hub, RequestId, apply, clock_ms};
+use arc_swap::ArcSwap;
+use engine::versionstamp::{INDEX_MAX, version_of};
+use engine::{ContentHash, Engine, Mark, Op, Record};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+/// Records whose content hash is remembered, at most.
+const HASHES_MAX: usize = 4_096;
+
+/// One replica.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    group: GroupId,
+    node: u64,
+    boot: u64,
+    engine: ArcSwap<Engine>,
+    hub: Hub,
+    pending: Pending,
+    applied: Progress,
+    membership: Mutex<StoredMembership>,
+    hashes: Mutex<VecDeque<(u64, ContentHash)>>,
+}
+
+/// The index of the entry that a version belongs to.
+pub(crate) const fn index_of(version: u64) -> u64 {
+    version & INDEX_MAX
+}
+
+/// The membership that an engine holds for its lineage, if it belongs to a group already.
+pub(crate) fn membership_in(engine: &Engine) -> Option<StoredMembership> {
+    let mark = engine.mark(membership::MARK)?;
+    let stored = mark.strip_prefix(&engine.lineage().id.0)?;
+    membership::decode_stored(stored).ok()
+}
+
+/// The mark that holds a membership in the engine's lineage.
+pub(crate) fn membership_mark(engine: &Engine, stored: &StoredMembership) -> Mark {
+    let mut value = engine.lineage().id.0.to_vec();
+    membership::encode_stored(stored, &mut value);
+    Mark { name: membership::MARK.to_vec(), value }
+}
+
+impl Replica {
+    pub(crate) fn new(group: GroupId, node: u64, boot: u64, engine: Engine) -> Self {
+        let applied = engine.applied();
+        let membership = membership_in(&engine).unwrap_or_default();
+        Self {
+            group,
+            node,
+            boot,
+            engine: ArcSwap::from_pointee(engine),
+            hub: Hub::default(),
+            pending: Pending::default(),
+            applied: Progress::at(index_of(applied.version)),
+            membership: Mutex::new(membership),
+            hashes: Mutex::new(VecDeque::from([(applied.version, applied.hash)])),
+        }
+    }
+
+    pub(crate) fn engine(&self) -> Engine {
+        Engine::clone(&self.engine.load())
+    }
+
+    pub(crate) const fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    pub(crate) const fn pending(&self) -> &Pending {
+        &self.pending
+    }
+
+    /// The index up to which the log is applied.
+    pub(crate) const fn applied(&self) -> &Progress {
+        &self.applied
+    }
+
+    pub(crate) const fn boot(&self) -> u64 {
+        self.boot
+    }
+
+    pub(crate) fn membership(&self) -> StoredMembership {
+        self.membership.lock().clone()
+    }
+
+    /// The entry that was applied last; `None` at the start of history.
+    pub(crate) fn position(&self) -> Option<LogId> {
+        let applied = self.engine.load().applied();
+        (applied.version > 0).then(|| log_id(applied.term, index_of(applied.version)))
+    }
+
+    /// What a proposal of this node refers to.
+    pub(crate) fn reference(&self) -> (u64, ContentHash) {
+        let applied = self.engine.load().applied();
+        (applied.version, applied.hash)
+    }
+
+    /// Applies one entry.
+    ///
+    /// # Errors
+    ///
+    /// When stored data cannot be read or written, or this replica differs from the others: it must stop.
+    pub(crate) async fn apply(&self, entry: LogEntry) -> io::Result<Answer> {
+        self.pending.enter_term(entry.id.leader_id.term);
+        let (record, answer, requests) = self.resolve(&entry)?;
+        self.append(&record).await?;
+        self.remember(record.version, record.hash);
+        if let Payload::Membership(members) = entry.payload {
+            *self.membership.lock() = StoredMembership::new(Some(entry.id), members);
+        }
+        self.tell(&record);
+        self.applied.reach(entry.id.index);
+        self.settle(&answer, &requests);
+        Ok(answer)
+    }
+
+    /// What an entry comes to on this replica.
+    fn resolve(&self, entry: &LogEntry) -> io::Result<(Record, Answer, Vec<RequestId>)> {
+        let engine = self.engine.load();
+        let applied = engine.applied();
+        let version = version_of(engine.lineage().epoch, entry.id.index);
+        let term = entry.id.leader_id.term;
+        let nothing = |marks| Record {
+            version,
+            term,
+            time_ms: applied.time_ms,
+            hash: applied.hash,
+            batches: Vec::new(),
+            marks,
+        };
+        match &entry.payload {
+            Payload::Blank => Ok((nothing(Vec::new()), Answer::Nothing, Vec::new())),
+            Payload::Membership(members) => {
+                let stored = StoredMembership::new(Some(entry.id), members.clone());
+                let mark = membership_mark(&engine, &stored);
+                Ok((nothing(vec![mark]), Answer::Nothing, Vec::new()))
+            }
+            Payload::Normal(proposed) => {
+                let proposal = Proposal::decode(&proposed.0).map_err(io::Error::other)?;
+                let requests = proposal.entry.requests();
+                if proposal.term != term {
+                    return Ok((nothing(Vec::new()), Answer::Fenced, requests));
+                }
+                self.compare(proposal.reference)?;
+                let state = engine.newest().at_time(clock_ms(&applied, &proposal.entry));
+                let application =
+                    apply(&state, &applied, version, &proposal.entry).map_err(io::Error::other)?;
+                let record = Record { term, ..application.record };
+                Ok((record, Answer::Applied(application.outcomes), requests))
+            }
+        }
+    }
+
+    fn compare(&self, (version, hash): (u64, ContentHash)) -> io::Result<()> {
+        let hashes = self.hashes.lock();
+        let place = hashes.binary_search_by_key(&version, |(version, _)| *version);
+        match place.ok().and_then(|place| hashes.get(place)) {
+            Some((_, ours)) if *ours != hash => {
+                let text = format!(
+                    "the replicas of group {} differ: at version {version} the content hash is {hash} \
+                     where the entry was proposed and {ours} here",
+                    self.group
+                );
+                Err(io::Error::new(io::ErrorKind::InvalidData, text))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Appends what was agreed on. A disk without any room is waited for: nothing can be refused here.
+    async fn append(&self, record: &Record) -> io::Result<()> {
+        const RETRY_MS: u64 = 100;
+        let engine = self.engine();
+        let mut is_waiting = false;
+        loop {
+            match engine.append_agreed(record) {
+                Ok(()) => break,
+                Err(error @ (engine::Error::DiskFull { .. } | engine::Error::ErasuresFull { .. })) => {
+                    if !std::mem::replace(&mut is_waiting, true) {
+                        tracing::error!(group = %self.group, %error, "cannot apply what was agreed on: waiting for room");
+                    }
+                    crate::runtime::sleep(std::time::Duration::from_millis(RETRY_MS)).await;
+                }
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+        engine.publish(record.version);
+        Ok(())
+    }
+
+    fn remember(&self, version: u64, hash: ContentHash) {
+        let mut hashes = self.hashes.lock();
+        if hashes.len() == HASHES_MAX {
+            hashes.pop_front();
+        }
+        hashes.push_back((version, hash));
+    }
+
+    fn tell(&self, record: &Record) {
+        let ops = || record.batches.iter().flat_map(|(_, batch)| batch.ops());
+        self.hub.tell(ops().filter_map(|op| match op {
+            Op::Put { key, .. } | Op::Delete { key } => Some(key),
+            Op::DeletePrefix { .. } => None,
+        }));
+        for op in ops() {
+            if let Op::DeletePrefix { prefix } = op {
+                self.hub.tell_prefix(prefix);
+            }
+        }
+    }
+
+    /// Tells the requests of this run of this node what became of them.
+    fn settle(&self, answer: &Answer, requests: &[RequestId]) {
+        let ours = |request: &RequestId| request.node == self.node && request.boot == self.boot;
+        for (place, request) in requests.iter().enumerate().filter(|(_, request)| ours(request)) {
+            let verdict = match answer {
+                Answer::Fenced => Verdict::NotApplied,
+                Answer::Applied(outcomes) => {
+                    outcomes.get(place).cloned().map_or(Verdict::Done, Verdict::Outcome)
+                }
+                Answer::Nothing => Verdict::Done,
+            };
+            self.pending.resolve(request.counter, verdict);
+        }
+    }
+
+    /// Puts another engine in the place of this one: a Raft snapshot was installed.
+    pub(crate) fn replace(&self, engine: Engine) {
+        let applied = engine.applied();
+        *self.membership.lock() = membership_in(&engine).unwrap_or_default();
+        *self.hashes.lock() = VecDeque::from([(applied.version, applied.hash)]);
+        self.engine.store(Arc::new(engine));
+        self.pending.skip_to(applied.term);
+        self.applied.reach(index_of(applied.version));
+        self.hub.tell_prefix(&[]);
+    }
+}

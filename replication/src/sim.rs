@@ -1,0 +1,5 @@
+//! A simulated world of whole nodes: their disks, their clocks, the network between them, and what goes wrong with
+//! each. For tests; everything in it follows from the seed of [`runtime::sim::run`](crate::runtime::sim::run).
+
+pub mod disk;
+pub mod network;

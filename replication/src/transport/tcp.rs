@@ -1,0 +1,159 @@
+//! The real network: TCP between nodes, one connection for each channel and each direction of dialling.
+//!
+//! - A node's requests and streams travel on connections that it dialled itself, when it first needed them.
+//! - Whoever connects says first which cluster, lineage, format and node it is, and which node it wants; with whom that
+//!   does not fit there is no word more than why.
+//! - Everything that waits has a bound: requests, streams, bytes to write, connections.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `frame`, `handshake` | bytes |
+//! | `outbox`, `streams`, `connection` | one connection |
+//! | `exchange`, `dial`, `accept` | how it begins |
+//! | `link`, `peers` | which connections there are |
+
+mod accept;
+mod complaints;
+mod connection;
+mod dial;
+mod exchange;
+mod frame;
+mod handshake;
+mod link;
+mod outbox;
+mod peers;
+mod streams;
+
+use crate::NodeId;
+use crate::transport::{Channel, Duplex, MESSAGE_LEN_MAX, Service, Transport, TransportError};
+use async_trait::async_trait;
+use bytes::Bytes;
+use complaints::Complaints;
+pub use handshake::{Identity, Range};
+use peers::Peers;
+use socket2::SockRef;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+
+/// Connections of both directions, at most.
+const CONNECTIONS_MAX: u32 = 1_024;
+/// How long connections may take to end when the transport is closed, in milliseconds.
+const CLOSE_MS_MAX: u64 = 2_000;
+
+/// What a transport needs to know.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Who this node is.
+    pub identity: Identity,
+}
+
+/// Reaches other nodes over TCP. Clones are the same transport.
+#[derive(Clone)]
+pub struct Tcp {
+    shared: Arc<Shared>,
+    accepting: AbortHandle,
+}
+
+struct Shared {
+    identity: Identity,
+    peers: Peers,
+    /// One for each connection.
+    slots: Arc<Semaphore>,
+    complaints: Complaints,
+}
+
+impl Tcp {
+    /// Begins to let other nodes in; `service` answers them. Runs on the current runtime of tokio until it is closed.
+    pub fn start(options: Options, listener: TcpListener, service: Arc<dyn Service>) -> Tcp {
+        let shared = Arc::new(Shared {
+            identity: options.identity,
+            peers: Peers::default(),
+            slots: Arc::new(Semaphore::new(CONNECTIONS_MAX as usize)),
+            complaints: Complaints::default(),
+        });
+        let accepting = tokio::spawn(accept::accept_all(shared.clone(), listener, service)).abort_handle();
+        Tcp { shared, accepting }
+    }
+
+    /// Lets nobody in any more, ends all connections, and waits until they have ended.
+    pub async fn close(&self) {
+        self.accepting.abort();
+        self.shared.peers.close();
+        let ended = self.shared.slots.acquire_many(CONNECTIONS_MAX);
+        let bound = Duration::from_millis(CLOSE_MS_MAX);
+        if tokio::time::timeout(bound, ended).await.is_err() {
+            tracing::warn!("connections of peers did not end in time");
+        }
+        self.shared.slots.close();
+    }
+
+    async fn connection(
+        &self,
+        to: NodeId,
+        channel: Channel,
+    ) -> Result<Arc<connection::Connection>, TransportError> {
+        let peer = self.shared.peers.get(to)?;
+        let dial = || dial::dial(self.shared.clone(), to, peer.address(), channel);
+        peer.link(channel).connection(TransportError::NoAddress(to), dial).await
+    }
+}
+
+impl fmt::Debug for Tcp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tcp").field("node", &self.shared.identity.node).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Transport for Tcp {
+    fn set_address(&self, node: NodeId, address: String) {
+        self.shared.peers.set_address(node, address);
+    }
+
+    fn forget(&self, node: NodeId) {
+        self.shared.peers.forget(node);
+    }
+
+    async fn call(
+        &self,
+        to: NodeId,
+        channel: Channel,
+        request: Bytes,
+        within: Duration,
+    ) -> Result<Bytes, TransportError> {
+        if request.len() > MESSAGE_LEN_MAX {
+            return Err(TransportError::TooLong(request.len()));
+        }
+        let answer = async { self.connection(to, channel).await?.call(request).await };
+        tokio::time::timeout(within, answer).await.unwrap_or_else(|_elapsed| {
+            let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+            Err(TransportError::TimedOut { node: to, within_ms })
+        })
+    }
+
+    async fn open(&self, to: NodeId, channel: Channel, header: Bytes) -> Result<Duplex, TransportError> {
+        if header.len() > MESSAGE_LEN_MAX {
+            return Err(TransportError::TooLong(header.len()));
+        }
+        self.connection(to, channel).await?.open(header).await
+    }
+}
+
+/// Messages leave at once, and so does the acknowledgement of the first ones.
+fn tune(stream: &TcpStream) {
+    let tuned = stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_quickack(true));
+    if let Err(error) = tuned {
+        tracing::debug!(%error, "cannot tune a connection of a peer");
+    }
+}
+
+#[cfg(test)]
+mod strangers;
+#[cfg(test)]
+mod suite;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! Goes to other nodes.
+
+use super::connection::Connection;
+use super::exchange::{self, HandshakeError};
+use super::handshake::{Hello, PROTOCOL};
+use super::{Shared, tune};
+use crate::NodeId;
+use crate::transport::{Channel, TransportError};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// How long a dial may take with its handshake, in milliseconds.
+const DIAL_MS_MAX: u64 = 3_000;
+
+/// Connects with a node and comes to terms with it.
+pub(crate) async fn dial(
+    shared: Arc<Shared>,
+    to: NodeId,
+    address: String,
+    channel: Channel,
+) -> Result<Arc<Connection>, TransportError> {
+    let bound = Duration::from_millis(DIAL_MS_MAX);
+    let dialled = tokio::time::timeout(bound, shake_hands(&shared, to, &address, channel)).await;
+    let error = match dialled {
+        Ok(Ok(connection)) => {
+            shared.complaints.settle(to);
+            return Ok(connection);
+        }
+        Ok(Err(HandshakeError::Refused(reason))) => TransportError::Refused { node: to, reason },
+        Ok(Err(error)) => TransportError::Unreachable { node: to, reason: format!("{address}: {error}") },
+        Err(_elapsed) => {
+            let reason = format!("{address}: no answer in {DIAL_MS_MAX} ms");
+            TransportError::Unreachable { node: to, reason }
+        }
+    };
+    if shared.complaints.is_new(to, &error.to_string()) {
+        tracing::warn!(%error, "cannot connect with a peer");
+    }
+    Err(error)
+}
+
+async fn shake_hands(
+    shared: &Shared,
+    to: NodeId,
+    address: &str,
+    channel: Channel,
+) -> Result<Arc<Connection>, HandshakeError> {
+    let slot = shared.slots.clone().acquire_owned().await.map_err(|_closed| closed())?;
+    let stream = TcpStream::connect(address).await.map_err(HandshakeError::Connect)?;
+    tune(&stream);
+    let (source, sink) = stream.into_split();
+    let (mut source, mut sink): super::connection::Halves = (Box::new(source), Box::new(sink));
+    let hello = Hello { protocol: PROTOCOL, identity: shared.identity, to, channel };
+    exchange::greet(&mut source, &mut sink, &hello).await?;
+    Ok(Connection::start((source, sink), to, None, slot))
+}
+
+fn closed() -> HandshakeError {
+    HandshakeError::Refused("this node stops".to_owned())
+}

@@ -1,0 +1,67 @@
+//! A database as requests meet it: where it is held, its number there, and who may talk to it.
+
+use super::Consistency;
+use super::auth::Auth;
+use super::errors::Error;
+use crate::database::Database;
+use async_trait::async_trait;
+use hyper::HeaderMap;
+use replication::DatabaseNumber;
+use std::fmt;
+use uuid::Uuid;
+
+/// One database.
+#[derive(Debug, Clone)]
+pub struct Keyspace {
+    /// The group that holds it.
+    pub database: Database,
+    /// Its number in the group.
+    pub number: DatabaseNumber,
+    /// Its tokens.
+    pub auth: Auth,
+}
+
+/// Knows every database but the default one.
+#[async_trait]
+pub trait Keyspaces: Send + Sync + fmt::Debug {
+    /// The database with this id; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// When this cannot be known now.
+    async fn find(&self, id: Uuid) -> Result<Option<Keyspace>, Error>;
+}
+
+impl Keyspace {
+    /// Checks version, token and database of a data path request.
+    ///
+    /// # Errors
+    ///
+    /// 401 for the token, 400 for the others.
+    pub fn check_data_path(&self, headers: &HeaderMap) -> Result<(), Error> {
+        let version = headers.get("x-denokv-version").map(|version| version.as_bytes());
+        let id = match version {
+            Some(b"2" | b"3") => headers.get("x-denokv-database-id"),
+            Some(b"1") | None => headers.get("x-transaction-domain-id"),
+            Some(_) => return Err(Error::InvalidProtocolVersion),
+        };
+        if version.is_none() && id.is_none() {
+            return Err(Error::InvalidProtocolVersion);
+        }
+        self.auth.check_data_path(headers, self.database.clock().now_ms())?;
+        let id = id.and_then(|id| Uuid::try_parse_ascii(id.as_bytes()).ok());
+        if id == Some(self.auth.database_id()) { Ok(()) } else { Err(Error::InvalidDatabaseId) }
+    }
+
+    /// Waits until the newest state here is what a read of this consistency may show.
+    ///
+    /// # Errors
+    ///
+    /// 503 when no majority of the cluster can be reached in time.
+    pub async fn wait_for(&self, consistency: Consistency) -> Result<(), Error> {
+        match consistency {
+            Consistency::Strong => Ok(self.database.barrier().await?),
+            Consistency::Eventual => Ok(()),
+        }
+    }
+}
