@@ -67,6 +67,14 @@ pub enum OpenError {
         /// Why.
         source: engine::Error,
     },
+    /// It is not certain which directory holds a replica.
+    #[error("cannot find the replica of group {group}")]
+    Replica {
+        /// Which group.
+        group: GroupId,
+        /// Why.
+        source: crate::replica_dir::Error,
+    },
     /// openraft refuses what it found or was told.
     #[error("cannot start Raft group {group}: {reason}")]
     Raft {

@@ -16,7 +16,7 @@ mod status;
 mod upkeep;
 
 use crate::pending::Verdict;
-use crate::raft::{Peer, Raft};
+use crate::raft::Raft;
 use crate::replica::Replica;
 use crate::runtime::{self, AbortOnDrop, JoinHandle};
 use crate::transport::Transport;
@@ -77,6 +77,7 @@ pub(crate) struct Core {
     pub(crate) node: NodeId,
     pub(crate) raft: Raft,
     pub(crate) replica: Arc<Replica>,
+    pub(crate) home: Arc<crate::home::Home>,
     log: crate::log::LogStore,
     transport: Arc<dyn Transport>,
     clock: ServingClock,
@@ -104,6 +105,7 @@ pub(crate) struct Parts {
     pub(crate) node: NodeId,
     pub(crate) raft: Raft,
     pub(crate) replica: Arc<Replica>,
+    pub(crate) home: Arc<crate::home::Home>,
     pub(crate) log: crate::log::LogStore,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) clock: ServingClock,
@@ -130,6 +132,7 @@ impl Group {
             leadership: Leadership::of(&parts.raft),
             raft: parts.raft,
             replica: parts.replica,
+            home: parts.home,
             log: parts.log,
             transport: parts.transport,
             clock: parts.clock,
@@ -344,11 +347,6 @@ impl Core {
             Ok(Err(_gone)) => Err(WriteError::Unknown("this node stopped".to_owned())),
             Err(_elapsed) => Err(WriteError::Unknown("no leader told in time".to_owned())),
         }
-    }
-
-    /// A member of the group, as this replica knows it.
-    fn peer(&self, node: NodeId) -> Option<Peer> {
-        self.replica.membership().get_node(&node.0).cloned()
     }
 }
 

@@ -4,10 +4,10 @@
 //! - Bytes that make no sense are answered with what is wrong with them, and change nothing.
 
 use crate::group::{ChangeError, Core};
+use crate::home::take_snapshot;
 use crate::message::{Answer, Header, Request};
 use crate::network::answer_of;
 use crate::raft::Raft;
-use crate::raft_snapshot_receive;
 use crate::transport::{Duplex, Service};
 use crate::{GroupId, NodeId};
 use async_trait::async_trait;
@@ -130,7 +130,7 @@ impl Service for Inbox {
             }
             Ok(Header::Snapshot(group, vote)) => {
                 if let Some(core) = self.group(group) {
-                    raft_snapshot_receive::receive(&core, from, vote, duplex).await;
+                    take_snapshot(&core, from, vote, duplex).await;
                 }
             }
             Err(malformed) => tracing::warn!(%from, %malformed, "a node opened a stream that makes no sense"),

@@ -5,9 +5,10 @@
 //! - A pre-vote is asked for over the network like a vote: openraft's default would grant it.
 //! - The bound on how long a call may take is openraft's own.
 
+use crate::home::{Home, send_snapshot};
 use crate::message::{Answer, Header, Request};
 use crate::raft::{LogId, Peer, TypeConfig, Vote};
-use crate::raft_snapshot_send::Sender as SnapshotSender;
+use crate::replica::Replica;
 use crate::runtime::{self, AbortOnDrop};
 use crate::state_machine::SnapshotData;
 use crate::transport::{Channel, Duplex, Transport, TransportError};
@@ -37,12 +38,18 @@ const STREAM_PATIENCE: u32 = 20;
 pub(crate) struct Network {
     transport: Arc<dyn Transport>,
     group: GroupId,
-    snapshots: SnapshotSender,
+    home: Arc<Home>,
+    replica: Arc<Replica>,
 }
 
 impl Network {
-    pub(crate) fn new(transport: Arc<dyn Transport>, group: GroupId, snapshots: SnapshotSender) -> Self {
-        Self { transport, group, snapshots }
+    pub(crate) const fn new(
+        transport: Arc<dyn Transport>,
+        group: GroupId,
+        home: Arc<Home>,
+        replica: Arc<Replica>,
+    ) -> Self {
+        Self { transport, group, home, replica }
     }
 }
 
@@ -149,7 +156,8 @@ impl RaftNetworkV2<TypeConfig> for Client {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let sent = self.network.snapshots.send(&self.network.transport, self.node, self.network.group, vote);
+        let Network { transport, group, home, replica } = &self.network;
+        let sent = send_snapshot(home, replica, transport, (self.node, *group), vote);
         let (cancel, sent) = (std::pin::pin!(cancel), std::pin::pin!(sent));
         match futures::future::select(cancel, sent).await {
             futures::future::Either::Left((closed, _)) => Err(StreamingError::Closed(closed)),

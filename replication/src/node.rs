@@ -6,13 +6,13 @@
 //! - A node that is to join begins with nothing; the leader sends it everything.
 
 use crate::group::{Group, GroupOptions, Parts};
+use crate::home::Home;
 use crate::inbox::Inbox;
 use crate::log::{Log, LogOptions, LogStore};
 use crate::network::Network;
 use crate::raft::{Membership, Peer, Raft, StoredMembership, log_id};
-use crate::raft_snapshot_send::Sender as SnapshotSender;
 use crate::replica::{Replica, index_of, membership_in, membership_mark};
-use crate::snapshot_install::Installer;
+use crate::replica_dir::ReplicaDir;
 use crate::state_machine::StateMachine;
 use crate::transport::Transport;
 use crate::{GroupId, NodeId, OpenError, ServingClock};
@@ -190,16 +190,18 @@ struct Opening {
 
 impl Opening {
     async fn group(&self, id: GroupId) -> Result<(Group, Recovery), OpenError> {
-        let (engine, recovery) = self.engine(id)?;
+        let dir = self.replica_dir(id)?;
+        let (engine, recovery) = self.engine(id, &dir.engine_dir())?;
+        let (options, budget) = (self.options.engine.clone(), Arc::clone(&self.budget));
+        let home = Arc::new(Home::new(self.env.clone(), options, budget, dir));
         let log = LogStore::open(&self.log, id)?;
         if self.log.is_new(id) {
             self.begin(id, &engine, &log).await?;
         }
         let clock = ServingClock::new(Arc::clone(&self.env.clock), engine.applied().time_ms);
         let replica = Arc::new(Replica::new(id, self.options.id.0, self.boot, engine));
-        let installer = Arc::new(Installer {});
-        let machine = StateMachine::new(Arc::clone(&replica), installer);
-        let network = Network::new(Arc::clone(&self.transport), id, SnapshotSender {});
+        let machine = StateMachine::new(Arc::clone(&replica), Arc::clone(&home));
+        let network = Network::new(Arc::clone(&self.transport), id, Arc::clone(&home), Arc::clone(&replica));
         let refused = |reason: String| OpenError::Raft { group: id, reason };
         let config =
             config(self.options.timing, id).validate().map_err(|error| refused(error.to_string()))?;
@@ -210,6 +212,7 @@ impl Opening {
             node: self.options.id,
             raft,
             replica,
+            home,
             log,
             transport: Arc::clone(&self.transport),
             clock,
@@ -218,11 +221,14 @@ impl Opening {
         Ok((group, recovery))
     }
 
-    fn engine(&self, id: GroupId) -> Result<(Engine, Recovery), OpenError> {
-        let dir = self.data.join(GROUPS).join(id.to_string());
-        self.env.fs.create_dir_all(&dir).map_err(OpenError::io(&dir))?;
-        let opened =
-            Engine::open_with_budget(self.env.clone(), &dir, self.options.engine.clone(), &self.budget);
+    fn replica_dir(&self, id: GroupId) -> Result<ReplicaDir, OpenError> {
+        let opened = ReplicaDir::open(Arc::clone(&self.env.fs), &self.data.join(GROUPS), id);
+        opened.map_err(|source| OpenError::Replica { group: id, source })
+    }
+
+    fn engine(&self, id: GroupId, dir: &Path) -> Result<(Engine, Recovery), OpenError> {
+        let options = self.options.engine.clone();
+        let opened = Engine::open_with_budget(self.env.clone(), dir, options, &self.budget);
         opened.map_err(|source| OpenError::Engine { group: id, source })
     }
 

@@ -4,9 +4,10 @@
 //!   is never purged past that.
 //! - Building a Raft snapshot only notes a position. The checkpoint is made when a follower is about to get it.
 
+use crate::home::Home;
 use crate::raft::{LogId, StoredMembership, TypeConfig};
+use crate::raft_snapshot::Received;
 use crate::replica::Replica;
-use crate::snapshot_install::Installer;
 use futures::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf};
@@ -19,21 +20,21 @@ pub(crate) enum SnapshotData {
     /// Everything that is applied here.
     Here,
     /// What was received from the leader, checked, and not installed yet.
-    Received(crate::snapshot_install::Incoming),
+    Received(Box<Received>),
 }
 
 /// The state machine of one group. Clones are the same.
 #[derive(Debug, Clone)]
 pub(crate) struct StateMachine {
     replica: Arc<Replica>,
-    installer: Arc<Installer>,
+    home: Arc<Home>,
 }
 
 type Applied = (Option<LogId>, StoredMembership);
 
 impl StateMachine {
-    pub(crate) const fn new(replica: Arc<Replica>, installer: Arc<Installer>) -> Self {
-        Self { replica, installer }
+    pub(crate) const fn new(replica: Arc<Replica>, home: Arc<Home>) -> Self {
+        Self { replica, home }
     }
 
     fn here(&self) -> SnapshotOf<TypeConfig, SnapshotData> {
@@ -82,14 +83,12 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn install_snapshot(
         &mut self,
-        meta: &SnapshotMetaOf<TypeConfig>,
+        _meta: &SnapshotMetaOf<TypeConfig>,
         data: SnapshotData,
     ) -> Result<(), io::Error> {
         match data {
             SnapshotData::Here => Ok(()),
-            SnapshotData::Received(incoming) => {
-                self.installer.install(&self.replica, meta.last_log_id, incoming).await
-            }
+            SnapshotData::Received(received) => self.home.install(&self.replica, *received).await,
         }
     }
 

@@ -1,0 +1,170 @@
+//! Where a replica lives, and how a Raft snapshot leaves it and takes its place.
+//!
+//! - A snapshot is sent as a checkpoint that is made for it, so it stands at or after the position that openraft had in mind.
+//! - One snapshot is received at a time for each group. It is whole, checked and durable before openraft is asked whether it
+//!   still wants it; then one rename makes it the replica.
+//! - The engine that was replaced is closed; readers that still hold it go on reading the past.
+
+use crate::group::Core;
+use crate::membership;
+use crate::message::{Answer, Header};
+use crate::raft::{StoredMembership, TypeConfig, Vote, log_id};
+use crate::raft_snapshot::{Destination, Outgoing, Progress, Rate, Received, receive, send};
+use crate::replica::{Replica, index_of};
+use crate::replica_dir::ReplicaDir;
+use crate::runtime;
+use crate::state_machine::SnapshotData;
+use crate::transport::{Channel, Duplex, Transport};
+use crate::{GroupId, NodeId};
+use bytes::Bytes;
+use engine::{Budget, Checkpoint, Engine, Env, Options};
+use openraft::storage::Snapshot;
+use openraft::type_config::alias::SnapshotMetaOf;
+use parking_lot::Mutex;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes of snapshots a second that a node sends for one group, at most.
+pub(crate) const SEND_BYTES_PER_S_MAX: u64 = 256 << 20;
+/// Bytes that stay free on the disk when a snapshot is received.
+const RESERVE_BYTES: u64 = 256 << 20;
+
+/// Where the engine of a group lives.
+#[derive(Debug)]
+pub(crate) struct Home {
+    env: Env,
+    options: Options,
+    budget: Arc<Budget>,
+    dir: Mutex<ReplicaDir>,
+    receiving: tokio::sync::Mutex<()>,
+    sent: AtomicU64,
+    rate: Rate,
+}
+
+impl Home {
+    pub(crate) fn new(env: Env, options: Options, budget: Arc<Budget>, dir: ReplicaDir) -> Self {
+        Self {
+            env,
+            options,
+            budget,
+            dir: Mutex::new(dir),
+            receiving: tokio::sync::Mutex::new(()),
+            sent: AtomicU64::new(0),
+            rate: Rate::new(SEND_BYTES_PER_S_MAX),
+        }
+    }
+
+    /// Opens an engine in a directory.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be opened.
+    pub(crate) fn open_engine(&self, dir: &Path) -> engine::Result<Engine> {
+        let opened = Engine::open_with_budget(self.env.clone(), dir, self.options.clone(), &self.budget);
+        opened.map(|(engine, _)| engine)
+    }
+
+    fn outgoing(&self) -> PathBuf {
+        let number = self.sent.fetch_add(1, Ordering::Relaxed);
+        self.dir.lock().outgoing(number)
+    }
+
+    /// Makes a received snapshot the replica.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails: the group has to be started again.
+    pub(crate) async fn install(self: &Arc<Self>, replica: &Replica, received: Received) -> io::Result<()> {
+        let home = Arc::clone(self);
+        let installed = runtime::spawn_blocking(move || {
+            let open = |dir: &Path| home.open_engine(dir);
+            home.dir.lock().install(&received, open)
+        });
+        let engine = installed.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        let replaced = replica.engine();
+        replica.replace(engine);
+        if let Err(error) = replaced.close() {
+            tracing::debug!(%error, "the engine that was replaced does not close");
+        }
+        self.dir.lock().remove_replaced().map_err(io::Error::other)
+    }
+}
+
+/// Sends a checkpoint of a replica to another node; returns that node's vote once it has installed it.
+///
+/// # Errors
+///
+/// What went wrong, for the log of openraft.
+pub(crate) async fn send_snapshot(
+    home: &Arc<Home>,
+    replica: &Arc<Replica>,
+    transport: &Arc<dyn Transport>,
+    (to, group): (NodeId, GroupId),
+    vote: Vote,
+) -> Result<Vote, String> {
+    let (engine, dir) = (replica.engine(), home.outgoing());
+    let prepared = runtime::spawn_blocking(move || Outgoing::prepare(&engine, &dir, |_| Bytes::new())).await;
+    let outgoing = prepared.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    let header = Header::Snapshot(group, vote).encode();
+    let opened = transport.open(to, Channel::Snapshot, header).await;
+    let mut duplex = opened.map_err(|error| error.to_string())?;
+    let progress = Progress::default();
+    send(&outgoing, &mut duplex, &home.rate, &progress).await.map_err(|error| error.to_string())?;
+    drop(outgoing);
+    let last =
+        duplex.receiver.recv().await.ok_or("it received the snapshot, and did not say that it took it")?;
+    match Answer::decode(&last).map_err(|malformed| malformed.to_string())? {
+        Answer::Voted { vote, .. } => {
+            tracing::info!(%group, node = %to, bytes = progress.get().moved, "sent a Raft snapshot");
+            Ok(vote)
+        }
+        Answer::Failed(reason) => Err(reason),
+        other => Err(format!("it answered {other:?} to a snapshot")),
+    }
+}
+
+/// Takes a snapshot that a leader with this vote sends.
+pub(crate) async fn take_snapshot(core: &Arc<Core>, from: NodeId, vote: Vote, mut duplex: Duplex) {
+    let group = core.id;
+    let Ok(_one_at_a_time) = core.home.receiving.try_lock() else {
+        tracing::debug!(%group, %from, "a snapshot is being received already");
+        return;
+    };
+    let engine = core.replica.engine();
+    let incoming = core.home.dir.lock().incoming();
+    let destination = Destination::in_place_of(&engine, &incoming, RESERVE_BYTES);
+    let received = match receive(&destination, &mut duplex, &Progress::default()).await {
+        Ok(received) => received,
+        Err(error) => {
+            tracing::info!(%group, %from, error = &error as &dyn std::error::Error, "did not receive a Raft snapshot");
+            return;
+        }
+    };
+    let answer = match offer_to_raft(core, vote, received).await {
+        Ok(vote) => Answer::Voted { vote, granted: true, last: None },
+        Err(reason) => Answer::Failed(reason),
+    };
+    if duplex.sender.send(answer.encode()).await.is_err() {
+        tracing::debug!(%group, %from, "the sender of a Raft snapshot has gone");
+    }
+}
+
+async fn offer_to_raft(core: &Arc<Core>, vote: Vote, received: Received) -> Result<Vote, String> {
+    let meta = meta_of(&received.checkpoint).ok_or("the snapshot has no membership")?;
+    tracing::info!(group = %core.id, version = received.checkpoint.applied.version, "received a Raft snapshot");
+    let snapshot = Snapshot { meta, snapshot: SnapshotData::Received(Box::new(received)) };
+    let installed = core.raft.install_full_snapshot(vote, snapshot).await;
+    installed.map(|response| response.vote).map_err(|fatal| fatal.to_string())
+}
+
+/// What openraft has to know of a checkpoint.
+fn meta_of(checkpoint: &Checkpoint) -> Option<SnapshotMetaOf<TypeConfig>> {
+    let applied = checkpoint.applied;
+    let mark = checkpoint.marks.get(membership::MARK)?;
+    let stored: StoredMembership =
+        membership::decode_stored(mark.strip_prefix(&checkpoint.lineage.id.0)?).ok()?;
+    let last_log_id = Some(log_id(applied.term, index_of(applied.version)));
+    Some(SnapshotMetaOf::<TypeConfig> { last_log_id, last_membership: stored })
+}
