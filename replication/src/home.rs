@@ -16,7 +16,6 @@ use crate::runtime;
 use crate::state_machine::SnapshotData;
 use crate::transport::{Channel, Duplex, Transport};
 use crate::{GroupId, NodeId};
-use bytes::Bytes;
 use engine::{Budget, Checkpoint, Engine, Env, Options};
 use openraft::storage::Snapshot;
 use openraft::type_config::alias::SnapshotMetaOf;
@@ -28,8 +27,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of snapshots a second that a node sends for one group, at most.
 pub(crate) const SEND_BYTES_PER_S_MAX: u64 = 256 << 20;
-/// Bytes that stay free on the disk when a snapshot is received.
-const RESERVE_BYTES: u64 = 256 << 20;
 
 /// Where the engine of a group lives.
 #[derive(Debug)]
@@ -105,7 +102,7 @@ pub(crate) async fn send_snapshot(
     vote: Vote,
 ) -> Result<Vote, String> {
     let (engine, dir) = (replica.engine(), home.outgoing());
-    let prepared = runtime::spawn_blocking(move || Outgoing::prepare(&engine, &dir, |_| Bytes::new())).await;
+    let prepared = runtime::spawn_blocking(move || Outgoing::prepare(&engine, &dir)).await;
     let outgoing = prepared.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let header = Header::Snapshot(group, vote).encode();
     let opened = transport.open(to, Channel::Snapshot, header).await;
@@ -134,7 +131,7 @@ pub(crate) async fn take_snapshot(core: &Arc<Core>, from: NodeId, vote: Vote, mu
     };
     let engine = core.replica.engine();
     let incoming = core.home.dir.lock().incoming();
-    let destination = Destination::in_place_of(&engine, &incoming, RESERVE_BYTES);
+    let destination = Destination::in_place_of(&engine, &incoming);
     let received = match receive(&destination, &mut duplex, &Progress::default()).await {
         Ok(received) => received,
         Err(error) => {

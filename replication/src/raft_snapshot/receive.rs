@@ -18,8 +18,6 @@ pub struct Received {
     pub dir: PathBuf,
     /// What it holds.
     pub checkpoint: Checkpoint,
-    /// What the consensus layer of the sender says of it.
-    pub meta: Bytes,
 }
 
 /// Receives a raft snapshot into a directory.
@@ -78,7 +76,7 @@ async fn receive_wanted(
         part.finish(is_table)?;
     }
     let checkpoint = incoming.complete(&offer)?;
-    Ok(Received { dir: into.dir.clone(), checkpoint, meta: offer.meta })
+    Ok(Received { dir: into.dir.clone(), checkpoint })
 }
 
 /// The next bytes of a file, which must be those at `offset`.
