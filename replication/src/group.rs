@@ -10,6 +10,7 @@
 mod forward;
 mod leader;
 mod members;
+mod peers;
 mod propose;
 mod read;
 mod status;
@@ -151,6 +152,7 @@ impl Group {
             runtime::spawn(forward::run(Arc::clone(&core), forwards)),
             runtime::spawn(read::run(Arc::clone(&core), reads)),
             runtime::spawn(upkeep::run(Arc::clone(&core))),
+            runtime::spawn(peers::run(Arc::clone(&core))),
         ];
         Group { core, _tasks: Arc::new(tasks.map(JoinHandle::abort_on_drop).into_iter().collect()) }
     }

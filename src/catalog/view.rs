@@ -2,6 +2,7 @@
 
 use super::rows::{DatabaseRow, NodeRow};
 use super::{CatalogError, Result};
+use crate::cluster::policy::Wanted;
 use engine::codec::Malformed;
 use engine::{Direction, LineageId, Snapshot, Value, Versionstamp};
 use replication::{Encoding, NodeId, SYSTEM_DATABASE, engine_key, split_value};
@@ -125,6 +126,19 @@ impl<'a> View<'a> {
     pub fn lineage(&self) -> Result<Option<Found<LineageId>>> {
         let malformed = |_| Malformed { offset: 0, expected: "16 bytes" };
         self.get(LINEAGE, |bytes| bytes.try_into().map(LineageId).map_err(malformed))
+    }
+
+    /// What is to become of the nodes.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be read.
+    pub fn wanted(&self) -> Result<Wanted> {
+        Ok(Wanted {
+            nodes: self.nodes()?.into_iter().map(|(id, found)| (id, found.row)).collect(),
+            last_id: self.number(NEXT_NODE)?.map_or(0, |found| found.row),
+            primary_region: self.primary_region()?.map(|found| found.row),
+        })
     }
 
     /// A number that was written.

@@ -108,6 +108,13 @@ pub struct PeerAddress {
     pub advertise: Option<String>,
 }
 
+impl PeerAddress {
+    /// Where others find it, as `host:port`.
+    pub fn advertised(&self) -> String {
+        self.advertise.clone().unwrap_or_else(|| self.listen.to_string())
+    }
+}
+
 impl ClusterSettings {
     /// Checks what was said. `addr` is where clients are served.
     ///
@@ -165,6 +172,9 @@ fn peer(
         None if listen.ip().is_unspecified() => {
             let reason = "say --peer-advertise too: other nodes cannot reach every address of this machine";
             return Err(invalid("peer-addr")(reason));
+        }
+        None if listen.port() == 0 => {
+            return Err(invalid("peer-addr")("give a port: other nodes must know it"));
         }
         None => {}
     }
@@ -277,6 +287,7 @@ mod tests {
             (|f| f.peer_addr = Some("nowhere".to_owned()), "peer-addr: expected <ip>:<port>"),
             (|f| f.peer_addr = Some("10.0.0.1:4512".to_owned()), "peer-addr: 10.0.0.1:4512 is where clients"),
             (|f| f.peer_addr = Some("0.0.0.0:4513".to_owned()), "peer-addr: say --peer-advertise too"),
+            (|f| f.peer_addr = Some("127.0.0.1:0".to_owned()), "peer-addr: give a port"),
             (|f| f.peer_advertise = Some("0.0.0.0:4513".to_owned()), "peer-advertise: 0.0.0.0 is every"),
             (|f| f.peer_advertise = Some("host".to_owned()), "peer-advertise: expected <host>:<port>"),
             (|f| f.peer_advertise = Some("host:0".to_owned()), "peer-advertise: expected <host>:<port>"),

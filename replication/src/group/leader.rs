@@ -69,9 +69,9 @@ impl Leadership {
     /// Waits for a change, at most until `deadline`.
     pub(super) async fn change_by(&self, deadline: runtime::Instant) {
         let mut metrics = self.metrics.clone();
-        metrics.borrow_and_update();
+        drop(metrics.borrow_and_update());
         // The end of the metrics and the end of the time are both ends of the wait.
-        drop(runtime::timeout_at(deadline, metrics.changed()).await);
+        let _changed_or_not = runtime::timeout_at(deadline, metrics.changed()).await;
     }
 }
 
