@@ -106,6 +106,11 @@ impl Group {
         self.core.status()
     }
 
+    /// Whether this node leads.
+    pub fn leads(&self) -> bool {
+        self.core.leadership.own_term().is_some()
+    }
+
     /// How old what this replica shows may be, in milliseconds; `None` when no leader was heard.
     pub fn staleness_ms(&self) -> Option<u64> {
         let millis = |elapsed: std::time::Duration| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
