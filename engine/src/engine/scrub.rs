@@ -8,7 +8,7 @@
 
 use super::Engine;
 use crate::table::{Reader, TableDigest};
-use crate::{Error, Result};
+use crate::{Error, Random, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -28,6 +28,15 @@ struct Checking {
     offset: u64,
 }
 
+impl Scrub {
+    /// Begins at a random table.
+    pub fn from_random(random: &dyn Random) -> Self {
+        let mut digest = [0; 32];
+        random.fill(&mut digest);
+        Self { after: Some(TableDigest(digest)), ..Self::default() }
+    }
+}
+
 /// What one step of a scrub came to.
 #[derive(Debug)]
 pub enum Scrubbed {
@@ -42,7 +51,7 @@ pub enum Scrubbed {
         /// [`Error::Damaged`] with the offset, or what the disk says.
         error: Error,
     },
-    /// Every table was read. The next step begins again.
+    /// The last table was read. The next step begins with the first one.
     Pass,
 }
 
