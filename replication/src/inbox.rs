@@ -8,6 +8,7 @@ use crate::home::take_snapshot;
 use crate::message::{Answer, Header, Request};
 use crate::network::answer_of;
 use crate::raft::Raft;
+use crate::repair::give_copy;
 use crate::transport::{Duplex, Service};
 use crate::{GroupId, NodeId};
 use async_trait::async_trait;
@@ -122,6 +123,11 @@ impl Service for Inbox {
             Ok(Header::Snapshot(group, vote)) => {
                 if let Some(core) = self.group(group) {
                     take_snapshot(&core, from, vote, duplex).await;
+                }
+            }
+            Ok(Header::Copy(group)) => {
+                if let Some(core) = self.group(group) {
+                    give_copy(&core.home, &core.replica, from, duplex).await;
                 }
             }
             Err(malformed) => tracing::warn!(%from, %malformed, "a node opened a stream that makes no sense"),

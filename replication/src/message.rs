@@ -340,13 +340,19 @@ pub(crate) enum Header {
     Append(GroupId),
     /// A Raft snapshot of a leader with this vote.
     Snapshot(GroupId, Vote),
+    /// A copy of all data of a group, for a replica that is damaged: the one that opens the stream is to get it.
+    Copy(GroupId),
 }
 
 impl Header {
     pub(crate) fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
-        let (Header::Append(group) | Header::Snapshot(group, _)) = self;
-        out.put_u8(if matches!(self, Header::Append(_)) { 1 } else { 2 });
+        let (kind, group) = match self {
+            Header::Append(group) => (1, group),
+            Header::Snapshot(group, _) => (2, group),
+            Header::Copy(group) => (3, group),
+        };
+        out.put_u8(kind);
         out.put_u64_le(group.0);
         if let Header::Snapshot(_, vote) = self {
             let mut bytes = Vec::new();
@@ -364,7 +370,8 @@ impl Header {
         let header = match kind {
             1 => Header::Append(group),
             2 => Header::Snapshot(group, some_vote(&mut rest)?),
-            _ => return Err(start.malformed("a stream kind from 1 to 2")),
+            3 => Header::Copy(group),
+            _ => return Err(start.malformed("a stream kind from 1 to 3")),
         };
         rest.finish()?;
         Ok(header)

@@ -89,7 +89,8 @@ fn answers_survive_their_bytes_and_every_cut_is_refused() -> TestResult {
 
 #[test]
 fn headers_survive_their_bytes() -> TestResult {
-    for header in [Header::Append(GroupId(1)), Header::Snapshot(GroupId(1), Vote::new_committed(3, 2))] {
+    let snapshot = Header::Snapshot(GroupId(1), Vote::new_committed(3, 2));
+    for header in [Header::Append(GroupId(1)), snapshot, Header::Copy(GroupId(1))] {
         assert_eq!(Header::decode(&header.encode())?, header);
     }
     Ok(())
