@@ -5,6 +5,7 @@
 //! - Only what is kept beside the data, or is said to be kept for some time, is ever removed.
 
 mod behind;
+mod follow;
 mod pruning;
 
 pub use behind::{Behind, refuse_if_behind};
@@ -18,7 +19,8 @@ use archiver::store::local::Local;
 use archiver::store::retry::Retrying;
 use archiver::store::{self, ObjectStore};
 use async_trait::async_trait;
-use engine::{Engine, Mark};
+use engine::Mark;
+use follow::Follower;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,41 +71,33 @@ impl ProgressLog for Database {
 #[derive(Debug)]
 pub struct Shipping {
     stop: watch::Sender<bool>,
-    task: JoinHandle<Shipper>,
+    task: JoinHandle<Option<Shipper>>,
     status: watch::Receiver<Status>,
 }
 
 impl Shipping {
-    /// Starts to ship. Call it inside the runtime, before the engine is maintained, so that no segment is
-    /// removed that has not been shipped.
-    ///
-    /// # Errors
-    ///
-    /// When the engine cannot seal its log.
+    /// Starts to ship. Call it inside the runtime, before the engines are maintained, so that no segment is removed that
+    /// has not been shipped.
     pub fn start(
-        engine: Engine,
         store: Arc<dyn ObjectStore>,
         settings: &Settings,
         dir: &DataDir,
         database: Database,
-    ) -> archiver::Result<Shipping> {
+    ) -> Shipping {
         let how = archiver::ship::Settings {
             group: GROUP,
             checkpoint_interval_ms: settings.checkpoint_interval_ms,
             ..archiver::ship::Settings::new(dir.scratch())
         };
-        let clock = database.clock().clone();
-        let mut shipper = Shipper::new(engine, store.clone(), how, Arc::new(database))?;
-        let status = shipper.status();
         let (stop, stopping) = watch::channel(false);
         if let Some(keep_ms) = kept_ms(settings) {
-            tokio::spawn(pruning::run(store, clock, keep_ms, stopping.clone()));
+            let clock = database.clock().clone();
+            tokio::spawn(pruning::run(Arc::clone(&store), clock, keep_ms, stopping.clone()));
         }
-        let task = tokio::spawn(async move {
-            shipper.run(stopping).await;
-            shipper
-        });
-        Ok(Shipping { stop, task, status })
+        let (told, status) = watch::channel(Status::default());
+        let follower = Follower { database, store, how, status: told };
+        follower.keep();
+        Shipping { stop, task: tokio::spawn(follower.run(stopping)), status }
     }
 
     /// How shipping goes, now and later.
@@ -121,7 +115,8 @@ impl Shipping {
     pub async fn finish(self) {
         self.stop.send_replace(true);
         match self.task.await {
-            Ok(mut shipper) => {
+            Ok(None) => {}
+            Ok(Some(mut shipper)) => {
                 if !shipper.drain(LAST_SHIPPING).await {
                     tracing::warn!("the last commits are not in the archive yet: the next start ships them");
                 }

@@ -17,9 +17,8 @@ pub mod wire;
 pub mod write;
 
 use crate::admin::Admin;
-use crate::database::{Database, ReadError};
+use crate::database::{Database, ReadError, WriteError};
 use crate::metrics::{Endpoint, Metrics};
-use crate::sequencer::WriteError;
 use auth::Auth;
 use bytes::Bytes;
 use errors::Error;
@@ -232,6 +231,7 @@ async fn atomic_write(keyspace: &Keyspace, body: &[u8]) -> Result<Response<Body>
 impl From<ReadError> for Error {
     fn from(error: ReadError) -> Self {
         match error {
+            ReadError::Stopping => Error::Stopping,
             ReadError::Unavailable(reason) => Error::Unavailable(reason),
         }
     }
@@ -243,6 +243,7 @@ impl From<WriteError> for Error {
             WriteError::DiskFull { reason, .. } => Error::DiskFull(reason),
             WriteError::Storage(_) => Error::StorageFailed,
             WriteError::Unknown(_) => Error::OutcomeUnknown,
+            WriteError::Unavailable(reason) => Error::Unavailable(reason),
             WriteError::Stopping => Error::Stopping,
         }
     }

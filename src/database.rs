@@ -1,77 +1,52 @@
-//! One served database: an engine, the clock it is read by, its write pipeline and its watches.
+//! One data group as the endpoints use it: strong and eventual reads, writes, watches.
 //!
-//! - Reads see the newest published commit, at a time that never falls.
-//! - Closing drains: every write that was taken is answered before the engine closes.
+//! - Every bound on how long a request may wait for the cluster stands here.
 
 use crate::metrics::Metrics;
-use crate::sequencer::{self, Pipeline, Sequencer, State, WriteError};
-use engine::background::{self, Background};
 use engine::{Engine, Mark, Snapshot};
-use replication::ServingClock;
-use replication::{AtomicWrite, Outcome, RequestId};
-use replication::{Hub, Subscription};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use prometheus_client::metrics::gauge::Gauge;
+use replication::{AtomicWrite, Group, Outcome, RequestId, ServingClock, Subscription};
+use std::time::Duration;
 
-/// Why a strong read cannot be answered.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReadError {
-    /// No majority could be reached in time. Read again later, or eventually.
-    #[error("no majority of the cluster answered: {0}")]
-    Unavailable(String),
-}
+pub use replication::{ReadError, WriteError};
 
-/// A database as the endpoints use it. Clones are the same database.
+/// How long a write may wait for a leader and its majority. Deno sends a write again after a 5xx, to the same endpoint: it is
+/// better to wait through an election.
+const WRITE_WITHIN: Duration = Duration::from_secs(30);
+/// How long a strong read may wait for a leader and its majority.
+const READ_WITHIN: Duration = Duration::from_secs(30);
+
+/// A data group. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct Database {
-    engine: Engine,
-    clock: ServingClock,
-    hub: Hub,
-    sequencer: Sequencer,
-    boot: u64,
-    requests: Arc<AtomicU64>,
-}
-
-/// What has to be closed at the end: the write pipeline, then maintenance, then the engine.
-#[derive(Debug)]
-pub struct Opened {
-    engine: Engine,
-    pipeline: Pipeline,
-    background: Option<Background>,
+    group: Group,
+    waiting: Gauge,
 }
 
 impl Database {
-    /// Starts to serve an engine. `boot` tells this run of the process from others.
-    ///
-    /// # Errors
-    ///
-    /// When the system gives no thread.
-    pub fn start(
-        engine: Engine,
-        wall: Arc<dyn engine::Clock>,
-        boot: u64,
-        metrics: &Metrics,
-    ) -> std::io::Result<(Database, Opened)> {
-        let clock = ServingClock::new(wall, engine.applied().time_ms);
-        let hub = Hub::default();
-        let (sequencer, pipeline) =
-            sequencer::start(engine.clone(), clock.clone(), hub.clone(), metrics.writes.clone())?;
-        metrics.add_engine(engine.clone(), hub.clone());
-        let requests = Arc::new(AtomicU64::new(0));
-        let opened = Opened { engine: engine.clone(), pipeline, background: None };
-        Ok((Database { engine, clock, hub, sequencer, boot, requests }, opened))
+    /// The databases of a group.
+    pub fn new(group: Group, metrics: &Metrics) -> Database {
+        Database { group, waiting: metrics.writes_waiting.clone() }
+    }
+
+    /// The group itself.
+    pub const fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// The engine under the replica. Another takes its place when a Raft snapshot is installed: do not keep it.
+    pub fn engine(&self) -> Engine {
+        self.group.engine()
     }
 
     /// The clock that everything is served by.
-    pub const fn clock(&self) -> &ServingClock {
-        &self.clock
+    pub fn clock(&self) -> &ServingClock {
+        self.group.clock()
     }
 
-    /// The newest published state, read now.
+    /// The newest state of this replica, read now.
     pub fn snapshot(&self) -> Snapshot {
-        let snapshot = self.engine.snapshot();
-        let time_ms = snapshot.time_ms().max(self.clock.now_ms());
-        snapshot.at_time(time_ms)
+        self.group.snapshot()
     }
 
     /// Returns when [`snapshot`](Self::snapshot) shows every write that was acknowledged anywhere before the call.
@@ -80,27 +55,29 @@ impl Database {
     ///
     /// See [`ReadError`].
     pub async fn barrier(&self) -> Result<(), ReadError> {
-        Ok(())
+        self.group.barrier(READ_WITHIN).await
     }
 
     /// How old the newest state here may be, in milliseconds; `None` when that is not known.
-    pub const fn staleness_ms(&self) -> Option<u64> {
-        Some(0)
+    pub fn staleness_ms(&self) -> Option<u64> {
+        self.group.staleness_ms()
     }
 
     /// An id for a write that has come in.
     pub fn request_id(&self) -> RequestId {
-        let counter = self.requests.fetch_add(1, Ordering::Relaxed);
-        RequestId { node: 1, boot: self.boot, counter }
+        self.group.request_id()
     }
 
-    /// Applies a write of about `bytes` bytes and returns its outcome once that is durable.
+    /// Applies a write of about `bytes` bytes and returns its outcome once that is durable on a majority.
     ///
     /// # Errors
     ///
     /// See [`WriteError`].
     pub async fn write(&self, write: AtomicWrite, bytes: usize) -> Result<Outcome, WriteError> {
-        self.sequencer.write(write, bytes).await
+        self.waiting.inc();
+        let outcome = self.group.write(write, bytes, WRITE_WITHIN).await;
+        self.waiting.dec();
+        outcome
     }
 
     /// Records a mark in the log, such as how far the archive got.
@@ -109,50 +86,16 @@ impl Database {
     ///
     /// See [`WriteError`].
     pub async fn record(&self, mark: Mark) -> Result<(), WriteError> {
-        self.sequencer.record(mark).await
+        self.group.record(mark, WRITE_WITHIN).await
     }
 
     /// Subscribes to engine keys; `None` when too many are open.
     pub fn subscribe(&self, engine_keys: Vec<Vec<u8>>) -> Option<Subscription> {
-        self.hub.subscribe(engine_keys)
+        self.group.subscribe(engine_keys)
     }
 
-    /// How writes stand, and how that changes.
-    pub fn state(&self) -> tokio::sync::watch::Receiver<State> {
-        self.sequencer.state()
-    }
-
-    /// Why writes are refused now; `None` when they are taken.
+    /// Why this node takes no writes now; `None` when it does.
     pub fn refuses_writes(&self) -> Option<String> {
-        match &*self.sequencer.state().borrow() {
-            State::Open => None,
-            State::Failed(reason) => Some(reason.clone()),
-            // No write has come since space was freed: what is free now decides.
-            State::DiskFull { reason, reserve } => {
-                let free = self.engine.statistics().disk_available_bytes;
-                (free <= *reserve).then(|| reason.clone())
-            }
-        }
-    }
-}
-
-impl Opened {
-    /// Starts flushes, compactions and the removal of log segments. Whoever wants segments kept says so
-    /// to the engine before.
-    pub fn maintain(&mut self) {
-        self.background = Some(background::start(&self.engine));
-    }
-
-    /// Answers every write that was taken, refuses later ones, and closes the engine. Blocks: call it
-    /// outside of asynchronous code.
-    ///
-    /// # Errors
-    ///
-    /// When the log cannot be synced and sealed.
-    pub fn close(self) -> engine::Result<()> {
-        self.pipeline.close();
-        // The last batches may have waited for a flush, so flushing ends after them.
-        drop(self.background);
-        self.engine.close()
+        self.engine().check_room().err().map(|error| error.to_string())
     }
 }

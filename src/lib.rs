@@ -16,7 +16,6 @@ pub mod data_dir;
 pub mod database;
 pub mod import;
 pub mod metrics;
-pub mod sequencer;
 pub mod server;
 pub mod telemetry;
 

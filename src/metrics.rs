@@ -8,7 +8,8 @@ mod engine_collector;
 pub use engine_collector::ArchiveLag;
 use engine_collector::EngineCollector;
 
-use engine::Engine;
+use crate::database::Database;
+
 use parking_lot::RwLock;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -17,7 +18,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
-use replication::Hub;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,21 +51,6 @@ struct Timed {
     endpoint: Endpoint,
 }
 
-/// What the write pipeline counts.
-#[derive(Debug, Clone)]
-pub struct WriteMetrics {
-    /// Commands that wait for an answer.
-    pub waiting: Gauge,
-    /// Writes in each log entry.
-    pub batch_writes: Histogram,
-}
-
-impl Default for WriteMetrics {
-    fn default() -> Self {
-        Self { waiting: Gauge::default(), batch_writes: Histogram::new(exponential_buckets(1.0, 2.0, 12)) }
-    }
-}
-
 /// Everything that is measured. Clones share the numbers.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -74,8 +59,8 @@ pub struct Metrics {
     seconds: Family<Timed, Histogram, fn() -> Histogram>,
     /// Connections open now.
     pub connections: Gauge,
-    /// The write pipeline's.
-    pub writes: WriteMetrics,
+    /// Writes that wait for their outcome.
+    pub writes_waiting: Gauge,
 }
 
 impl Default for Metrics {
@@ -93,7 +78,7 @@ impl Metrics {
             requests: Family::default(),
             seconds: Family::new_with_constructor(latencies),
             connections: Gauge::default(),
-            writes: WriteMetrics::default(),
+            writes_waiting: Gauge::default(),
         };
         let mut registry = Registry::with_prefix("cairn");
         registry.register("requests", "Requests answered, by status", metrics.requests.clone());
@@ -106,20 +91,16 @@ impl Metrics {
         registry.register(
             "writes_waiting",
             "Writes that wait for an answer now",
-            metrics.writes.waiting.clone(),
-        );
-        registry.register(
-            "batch_writes",
-            "Atomic writes made durable together",
-            metrics.writes.batch_writes.clone(),
+            metrics.writes_waiting.clone(),
         );
         *metrics.registry.write() = registry;
         metrics
     }
 
-    /// Also shows the numbers of an engine and of those who watch it.
-    pub fn add_engine(&self, engine: Engine, hub: Hub) {
-        self.registry.write().register_collector(Box::new(EngineCollector::new(engine, hub)));
+    /// Also shows the numbers of a group's engine and of those who watch it.
+    pub fn add_database(&self, database: &Database) {
+        let collector = EngineCollector::new(database.group().clone());
+        self.registry.write().register_collector(Box::new(collector));
     }
 
     /// Also shows how far the archive is behind. `lag` is asked at each scrape.
@@ -154,7 +135,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.request(Endpoint::AtomicWrite, 200, Duration::from_micros(70));
         metrics.request(Endpoint::AtomicWrite, 200, Duration::from_micros(70));
-        metrics.writes.waiting.inc();
+        metrics.writes_waiting.inc();
         let lag = ArchiveLag { backlog_bytes: 7, ..ArchiveLag::default() };
         metrics.add_archive(Arc::new(move || lag.clone()));
         let text = metrics.text()?;

@@ -95,7 +95,6 @@ async fn health_readiness_and_metrics_answer_without_a_token() -> TestResult {
     for line in [
         "cairn_requests_total{endpoint=\"AtomicWrite\",status=\"200\"} 1",
         "cairn_engine_commits_total 1",
-        "cairn_batch_writes_count 1",
         "# EOF",
     ] {
         assert!(metrics.lines().any(|shown| shown == line), "{line} is not in\n{metrics}");

@@ -59,6 +59,16 @@ pub enum OpenError {
         /// Which group.
         group: GroupId,
     },
+    /// The Raft log and the engine of a group are of different histories. Put back the directory as it was.
+    #[error("the Raft log of group {group} is of lineage {log}, and its engine of lineage {engine}")]
+    ForeignLog {
+        /// Which group.
+        group: GroupId,
+        /// The log's lineage.
+        log: engine::LineageId,
+        /// The engine's.
+        engine: engine::LineageId,
+    },
     /// The engine of a group cannot be opened.
     #[error("cannot open the engine of group {group}")]
     Engine {

@@ -271,6 +271,11 @@ impl Group {
         }
     }
 
+    /// Hands leadership to another node, if this one has it and there is one that can take it.
+    pub async fn hand_over(&self) {
+        self.core.hand_over().await;
+    }
+
     /// Ends this group on this node, after handing leadership to another one if it has it.
     pub async fn close(&self) {
         self.stop_writes();

@@ -6,6 +6,7 @@
 //! - The engine that was replaced is closed; readers that still hold it go on reading the past.
 
 use crate::group::Core;
+use crate::log::LogStore;
 use crate::membership;
 use crate::message::{Answer, Header};
 use crate::raft::{StoredMembership, TypeConfig, Vote, log_id};
@@ -76,13 +77,20 @@ impl Home {
     /// # Errors
     ///
     /// When the disk fails: the group has to be started again.
-    pub(crate) async fn install(self: &Arc<Self>, replica: &Replica, received: Received) -> io::Result<()> {
+    pub(crate) async fn install(
+        self: &Arc<Self>,
+        replica: &Replica,
+        log: &LogStore,
+        received: Received,
+    ) -> io::Result<()> {
         let home = Arc::clone(self);
         let installed = runtime::spawn_blocking(move || {
             let open = |dir: &Path| home.open_engine(dir);
             home.dir.lock().install(&received, open)
         });
         let engine = installed.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        // Only a replica that held nothing can have been of another lineage.
+        log.belong_to(engine.lineage()).await?;
         let replaced = replica.engine();
         replica.replace(engine);
         if let Err(error) = replaced.close() {

@@ -45,6 +45,9 @@ pub mod value;
 #[cfg(test)]
 mod testing;
 
+/// The feature levels of log entries and messages that this version knows, oldest and newest.
+pub const FEATURES: transport::tcp::Range<u32> = transport::tcp::Range { oldest: 1, newest: 1 };
+
 pub use apply::{Application, Outcome, State, apply, clock_ms};
 pub use clock::ServingClock;
 pub use command::{AtomicWrite, Check, Entry, Mutation, MutationKind, RequestId, Sum};

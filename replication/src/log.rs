@@ -8,7 +8,7 @@
 //!   was durable at some recent sync, and what was voted: what is recovered must reach that far.
 //! - raft-engine cannot cut a tail: a durable note says where the log ends, and the next append overwrites what follows.
 
-pub mod chain;
+pub(crate) mod chain;
 pub(crate) mod entry;
 mod file_system;
 mod raw;

@@ -163,6 +163,12 @@ impl Node {
         }
     }
 
+    /// Hands the leadership of every group that it leads to another node, where there is one.
+    pub async fn hand_over(&self) {
+        let groups = self.groups();
+        futures::future::join_all(groups.iter().map(Group::hand_over)).await;
+    }
+
     /// Hands leadership over, ends all groups and closes their engines.
     ///
     /// # Errors
@@ -194,13 +200,15 @@ impl Opening {
         let (engine, recovery) = self.engine(id, &dir.engine_dir())?;
         let (options, budget) = (self.options.engine.clone(), Arc::clone(&self.budget));
         let home = Arc::new(Home::new(self.env.clone(), options, budget, dir));
+        self.forget_parent(id, &engine).await?;
         let log = LogStore::open(&self.log, id)?;
         if self.log.is_new(id) {
             self.begin(id, &engine, &log).await?;
         }
+        log.belong_to(engine.lineage()).await.map_err(|source| OpenError::ReadLog { group: id, source })?;
         let clock = ServingClock::new(Arc::clone(&self.env.clock), engine.applied().time_ms);
         let replica = Arc::new(Replica::new(id, self.options.id.0, self.boot, engine));
-        let machine = StateMachine::new(Arc::clone(&replica), Arc::clone(&home));
+        let machine = StateMachine::new(Arc::clone(&replica), Arc::clone(&home), log.clone());
         let network = Network::new(Arc::clone(&self.transport), id, Arc::clone(&home), Arc::clone(&replica));
         let refused = |reason: String| OpenError::Raft { group: id, reason };
         let config =
@@ -230,6 +238,21 @@ impl Opening {
         let options = self.options.engine.clone();
         let opened = Engine::open_with_budget(self.env.clone(), dir, options, &self.budget);
         opened.map_err(|source| OpenError::Engine { group: id, source })
+    }
+
+    /// Forgets the Raft log of a lineage that the engine has left: a restore or a forced recovery goes on without it.
+    async fn forget_parent(&self, id: GroupId, engine: &Engine) -> Result<(), OpenError> {
+        let failed = |source| OpenError::ReadLog { group: id, source };
+        let Some((lineage, epoch)) = self.log.lineage(id).map_err(failed)? else { return Ok(()) };
+        let current = engine.lineage();
+        if lineage == current.id {
+            return Ok(());
+        }
+        if epoch >= current.epoch {
+            return Err(OpenError::ForeignLog { group: id, log: lineage, engine: current.id });
+        }
+        tracing::warn!(group = %id, %lineage, "forgetting the Raft log of the lineage that this one left");
+        self.log.forget(id).await.map_err(failed)
     }
 
     /// Begins the Raft log of a group that has none.

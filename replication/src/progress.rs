@@ -33,7 +33,9 @@ impl Progress {
         let reached = std::mem::replace(&mut *waiting, later);
         drop(waiting);
         // Who went away need not know.
-        reached.into_values().flatten().for_each(|waiting| drop(waiting.send(())));
+        reached.into_values().flatten().for_each(|waiting| {
+            let _told_or_gone = waiting.send(());
+        });
     }
 
     /// Waits until `index` has been reached.
@@ -48,7 +50,7 @@ impl Progress {
             reached
         };
         // The sender is dropped with everything else alone.
-        drop(reached.await);
+        let _reached_or_ended = reached.await;
     }
 }
 

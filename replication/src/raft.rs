@@ -22,7 +22,7 @@ pub struct Peer {
 
 /// What a log entry of ours holds, encoded (see [`crate::proposal`]).
 #[derive(Clone, PartialEq, Eq)]
-pub struct Proposed(pub Bytes);
+pub(crate) struct Proposed(pub(crate) Bytes);
 
 impl fmt::Debug for Proposed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,7 +38,7 @@ impl fmt::Display for Proposed {
 
 /// What applying an entry came to, for whoever proposed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// It was no proposal of ours: a blank or membership entry.
     Nothing,
     /// It was appended in another term than it was proposed in, and did nothing.

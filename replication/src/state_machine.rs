@@ -5,6 +5,7 @@
 //! - Building a Raft snapshot only notes a position. The checkpoint is made when a follower is about to get it.
 
 use crate::home::Home;
+use crate::log::LogStore;
 use crate::raft::{LogId, StoredMembership, TypeConfig};
 use crate::raft_snapshot::Received;
 use crate::replica::Replica;
@@ -28,13 +29,14 @@ pub(crate) enum SnapshotData {
 pub(crate) struct StateMachine {
     replica: Arc<Replica>,
     home: Arc<Home>,
+    log: LogStore,
 }
 
 type Applied = (Option<LogId>, StoredMembership);
 
 impl StateMachine {
-    pub(crate) const fn new(replica: Arc<Replica>, home: Arc<Home>) -> Self {
-        Self { replica, home }
+    pub(crate) const fn new(replica: Arc<Replica>, home: Arc<Home>, log: LogStore) -> Self {
+        Self { replica, home, log }
     }
 
     fn here(&self) -> SnapshotOf<TypeConfig, SnapshotData> {
@@ -88,7 +90,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     ) -> Result<(), io::Error> {
         match data {
             SnapshotData::Here => Ok(()),
-            SnapshotData::Received(received) => self.home.install(&self.replica, *received).await,
+            SnapshotData::Received(received) => self.home.install(&self.replica, &self.log, *received).await,
         }
     }
 

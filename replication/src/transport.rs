@@ -135,6 +135,31 @@ pub trait Transport: Send + Sync + fmt::Debug + 'static {
     async fn open(&self, to: NodeId, channel: Channel, header: Bytes) -> Result<Duplex, TransportError>;
 }
 
+/// The transport of a node that no other one can reach.
+#[derive(Debug, Clone, Copy)]
+pub struct Alone;
+
+#[async_trait]
+impl Transport for Alone {
+    fn set_address(&self, _node: NodeId, _address: String) {}
+
+    fn forget(&self, _node: NodeId) {}
+
+    async fn call(
+        &self,
+        to: NodeId,
+        _channel: Channel,
+        _request: Bytes,
+        _within: Duration,
+    ) -> Result<Bytes, TransportError> {
+        Err(TransportError::NoAddress(to))
+    }
+
+    async fn open(&self, to: NodeId, _channel: Channel, _header: Bytes) -> Result<Duplex, TransportError> {
+        Err(TransportError::NoAddress(to))
+    }
+}
+
 /// What a node does for others.
 #[async_trait]
 pub trait Service: Send + Sync + 'static {

@@ -12,9 +12,8 @@ pub use nodes::{GroupLineage, JoinAnswer, JoinRequest, MemberPlace, NodeChange, 
 use super::identity::Identity;
 use super::seam::{Cluster, ClusterError};
 use crate::catalog::{self, CatalogError, Change, View};
-use crate::clock::ServingClock;
 use engine::Random;
-use replication::Outcome;
+use replication::{Outcome, ServingClock};
 use std::sync::Arc;
 use tokio::sync::Notify;
 

@@ -104,7 +104,11 @@ impl Target<'_> {
     fn mark(&self, file: &[u8]) -> Result<(), ImportError> {
         let value = file[..file.len().min(MARK_VALUE_LEN_MAX)].to_vec();
         let mark = Mark { name: UNFINISHED_MARK.to_vec(), value };
-        self.apply(&Entry::Progress { time_ms: self.clock.now_ms(), mark })?;
+        self.apply(&Entry::Progress {
+            time_ms: self.clock.now_ms(),
+            request: RequestId { node: 0, boot: 0, counter: 0 },
+            mark,
+        })?;
         Ok(())
     }
 

@@ -1,12 +1,11 @@
 //! Numbers that others keep and a scrape reads: the engine's, and how far the archive is behind.
 
-use engine::Engine;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use replication::Hub;
+use replication::Group;
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,13 +25,12 @@ pub struct ArchiveLag {
 }
 
 pub(super) struct EngineCollector {
-    engine: Engine,
-    hub: Hub,
+    group: Group,
 }
 
 impl EngineCollector {
-    pub(super) const fn new(engine: Engine, hub: Hub) -> Self {
-        Self { engine, hub }
+    pub(super) const fn new(group: Group) -> Self {
+        Self { group }
     }
 }
 
@@ -44,7 +42,7 @@ impl fmt::Debug for EngineCollector {
 
 impl Collector for EngineCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let s = self.engine.statistics();
+        let s = self.group.engine().statistics();
         let counters = [
             ("engine_records", "Log entries written", s.records),
             ("engine_commits", "Atomic writes committed", s.commits),
@@ -88,7 +86,7 @@ impl Collector for EngineCollector {
             ("engine_tables", "Live tables", s.tables.iter().sum()),
             ("engine_segments", "Sealed log segments kept", s.segments),
             ("disk_available_bytes", "Free bytes on the disk", s.disk_available_bytes),
-            ("watches", "Watches open now", self.hub.subscriptions() as u64),
+            ("watches", "Watches open now", self.group.hub().subscriptions() as u64),
         ];
         for (name, help, value) in gauges {
             gauge(&mut encoder, name, help, value)?;

@@ -113,6 +113,11 @@ impl Group {
         self.core.status()
     }
 
+    /// Whether this node leads.
+    pub fn leads(&self) -> bool {
+        self.core.leadership.own_term().is_some()
+    }
+
     /// How the group stands as its leader sees it, which alone knows of the progress of others.
     ///
     /// # Errors

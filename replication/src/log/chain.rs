@@ -9,15 +9,15 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The chained checksum of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Chain(pub u64);
+pub(crate) struct Chain(pub(crate) u64);
 
 impl Chain {
     /// Before the first entry.
-    pub const START: Chain = Chain(0);
+    pub(crate) const START: Chain = Chain(0);
 
     /// The chain of the entry with these encoded bytes (see [`super::entry`]) that follows one with this chain.
     #[must_use]
-    pub fn then(self, entry: &[u8]) -> Chain {
+    pub(crate) fn then(self, entry: &[u8]) -> Chain {
         Chain(xxh3_64_with_seed(entry, self.0))
     }
 }

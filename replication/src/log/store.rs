@@ -8,10 +8,11 @@
 use super::chain::Chain;
 use super::entry;
 use super::watermark::{put_vote, vote as decode_vote};
-use super::writer::{Done, Log, Operation, PURGED, TAIL, VOTE};
+use super::writer::{Done, LINEAGE, Log, Operation, PURGED, TAIL, VOTE};
 use crate::membership::{position, put_position};
 use crate::raft::{LogEntry, LogId, TypeConfig, Vote};
 use crate::{GroupId, OpenError};
+use engine::Lineage;
 use engine::codec::{Decoder, Malformed};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use parking_lot::Mutex;
@@ -93,6 +94,22 @@ impl LogStore {
             (state.last_chain, state.purged_chain) = (Some(Chain::START), Some(Chain::START));
             operation.notes.push((PURGED, Some(encode_purged(id, Some(Chain::START)))));
         }
+        self.log.write(operation).await
+    }
+
+    /// Notes which lineage the log belongs to.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails.
+    pub(crate) async fn belong_to(&self, lineage: Lineage) -> io::Result<()> {
+        let mut note = lineage.id.0.to_vec();
+        note.extend_from_slice(&lineage.epoch.to_le_bytes());
+        if self.log.note(self.group, LINEAGE).as_ref() == Some(&note) {
+            return Ok(());
+        }
+        let mut operation = Operation::on(self.group);
+        operation.notes.push((LINEAGE, Some(note)));
         self.log.write(operation).await
     }
 

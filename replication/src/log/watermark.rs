@@ -90,6 +90,11 @@ impl Watermark {
         known.durable = known.durable.min(last);
     }
 
+    /// Forgets a group; the caller writes.
+    pub(crate) fn forget(&mut self, group: u64) {
+        self.groups.remove(&group);
+    }
+
     /// Writes what was raised when the last time was a while ago.
     ///
     /// # Errors

@@ -11,7 +11,8 @@ use super::watermark::{Found, GROUPS_MAX, Watermark};
 use crate::raft::{LogEntry, LogId, TypeConfig, Vote};
 use crate::{GroupId, OpenError};
 use bytes::Bytes;
-use engine::Env;
+use engine::codec::{Decoder, Malformed};
+use engine::{Env, LineageId};
 use openraft::storage::IOFlushed;
 use parking_lot::Mutex;
 use raft_engine::{Command, LogBatch, ReadableSize};
@@ -32,6 +33,7 @@ const WATERMARK: &str = "raft.mark";
 pub(super) const VOTE: &[u8] = b"vote";
 pub(super) const PURGED: &[u8] = b"purged";
 pub(super) const TAIL: &[u8] = b"tail";
+pub(super) const LINEAGE: &[u8] = b"lineage";
 
 /// How the log is kept.
 #[derive(Debug, Clone)]
@@ -70,6 +72,8 @@ pub(super) struct Operation {
     /// Entries before this index go.
     pub(super) purge_to: Option<u64>,
     pub(super) sync: bool,
+    /// Everything of the group goes.
+    pub(super) forget: bool,
     pub(super) done: Done,
 }
 
@@ -84,6 +88,7 @@ impl Operation {
             cut: None,
             purge_to: None,
             sync: true,
+            forget: false,
             done: Done::Nobody,
         }
     }
@@ -197,6 +202,28 @@ impl Log {
     /// The first and last index of the entries on disk.
     pub(super) fn span(&self, group: u64) -> Option<(u64, u64)> {
         Some((self.shared.engine.first_index(group)?, self.shared.engine.last_index(group)?))
+    }
+
+    /// The lineage, and its epoch, that a group's log belongs to; `None` when there is no log.
+    ///
+    /// # Errors
+    ///
+    /// When what is noted makes no sense.
+    pub(crate) fn lineage(&self, group: GroupId) -> io::Result<Option<(LineageId, u32)>> {
+        let Some(note) = self.note(group.0, LINEAGE) else { return Ok(None) };
+        let mut rest = Decoder::new(&note);
+        let read = |rest: &mut Decoder<'_>| Ok((LineageId(rest.array("lineage")?), rest.u32("epoch")?));
+        let read: Result<_, Malformed> = read(&mut rest);
+        read.map(Some).map_err(|malformed| io::Error::new(io::ErrorKind::InvalidData, malformed))
+    }
+
+    /// Forgets everything of a group, its vote too.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails.
+    pub(crate) async fn forget(&self, group: GroupId) -> io::Result<()> {
+        self.write(Operation { forget: true, ..Operation::on(group.0) }).await
     }
 
     /// Whether nothing was ever written of a group.
@@ -344,6 +371,10 @@ impl Shared {
             cuts.iter().for_each(|(group, last)| watermark.lower(*group, *last));
             watermark.write(now_ms)?;
         }
+        for operation in taken.iter().filter(|operation| operation.forget) {
+            watermark.forget(operation.group);
+            watermark.write(now_ms)?;
+        }
         let mut batch = LogBatch::default();
         let (mut sync, mut purges) = (false, false);
         for operation in taken.iter_mut() {
@@ -373,6 +404,9 @@ fn add(batch: &mut LogBatch, operation: &mut Operation) -> io::Result<()> {
             Some(value) => batch.put(operation.group, name.to_vec(), value).map_err(io::Error::other)?,
             None => batch.delete(operation.group, name.to_vec()),
         }
+    }
+    if operation.forget {
+        batch.add_command(operation.group, Command::Clean);
     }
     if let Some(index) = operation.purge_to {
         batch.add_command(operation.group, Command::Compact { index });
