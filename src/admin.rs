@@ -18,6 +18,7 @@
 //! - What is refused is answered with one sentence, as JSON: `{"error": "..."}`.
 //! - 4xx: nothing was changed. 409 with "unknown": it may have been. 503: the cluster could not answer; ask again.
 
+pub mod client;
 mod routes;
 
 use crate::catalog::CatalogError;

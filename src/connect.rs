@@ -5,6 +5,7 @@
 //! - [`errors`] is the one table from errors to statuses.
 
 pub mod auth;
+pub mod catalog;
 pub mod errors;
 pub mod exchange;
 pub mod fuzzing;

@@ -4,6 +4,7 @@
 //! Order at the end: hand leadership over, stop accepting, end watches, answer what runs, ship the last commits, end the
 //! groups, close the engines. A signal ends with exit code 0, a failure with 1.
 
+mod join;
 mod start;
 mod upload_bar;
 mod welcome;
