@@ -18,3 +18,6 @@ mod writer;
 
 pub(crate) use store::LogStore;
 pub(crate) use writer::{Log, LogOptions};
+
+#[cfg(test)]
+mod tests;
