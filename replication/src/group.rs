@@ -16,6 +16,7 @@ mod read;
 mod status;
 mod upkeep;
 
+use crate::bugs::{self, Bug};
 use crate::pending::Verdict;
 use crate::raft::Raft;
 use crate::replica::Replica;
@@ -86,7 +87,7 @@ pub(crate) struct Core {
     proposer: mpsc::Sender<propose::Item>,
     forwarder: mpsc::Sender<forward::Item>,
     rounds: read::Rounds,
-    heard: status::Heard,
+    freshness: status::Freshness,
     seen: Mutex<propose::Seen>,
     room: Arc<Semaphore>,
     requests: AtomicU64,
@@ -140,7 +141,7 @@ impl Group {
             proposer,
             forwarder,
             rounds,
-            heard: status::Heard::default(),
+            freshness: status::Freshness::default(),
             seen: Mutex::default(),
             room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
             requests: AtomicU64::new(0),
@@ -152,6 +153,7 @@ impl Group {
             runtime::spawn(forward::run(Arc::clone(&core), forwards)),
             runtime::spawn(read::run(Arc::clone(&core), reads)),
             runtime::spawn(upkeep::run(Arc::clone(&core))),
+            runtime::spawn(status::keep_fresh(Arc::clone(&core))),
             runtime::spawn(peers::run(Arc::clone(&core))),
         ];
         Group { core, _tasks: Arc::new(tasks.map(JoinHandle::abort_on_drop).into_iter().collect()) }
@@ -348,6 +350,10 @@ impl Core {
             Ok(Ok(())) => {}
             Ok(Err(())) => return Err(WriteError::Stopping),
             Err(_elapsed) => return Err(WriteError::Unavailable("too many writes wait already".to_owned())),
+        }
+        if bugs::seeded(Bug::ProposedAgain) {
+            let soon = runtime::timeout(Duration::from_millis(100), verdict).await;
+            return Ok(soon.map_or(Verdict::NotApplied, |told| told.unwrap_or(Verdict::NotApplied)));
         }
         match runtime::timeout_at(deadline, verdict).await {
             Ok(Ok(verdict)) => Ok(verdict),

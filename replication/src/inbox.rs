@@ -59,16 +59,7 @@ async fn answer(core: &Arc<Core>, request: Request) -> Answer {
     let failed = |error: &dyn std::error::Error| Answer::Failed(error.to_string());
     match request {
         Request::Append(append) => {
-            let committed = append.leader_commit;
-            match raft.append_entries(append).await {
-                Ok(response) => {
-                    if response.is_success() {
-                        core.hear(committed);
-                    }
-                    Answer::Append(response)
-                }
-                Err(error) => failed(&error),
-            }
+            raft.append_entries(append).await.map_or_else(|error| failed(&error), Answer::Append)
         }
         Request::Vote(vote) => raft.vote(vote).await.map_or_else(|error| failed(&error), Answer::voted),
         Request::PreVote(vote) => {
@@ -93,16 +84,12 @@ async fn answer(core: &Arc<Core>, request: Request) -> Answer {
 }
 
 /// Takes requests to append from a stream, in order, and answers them in order.
-async fn append_all(raft: &Raft, core: &Arc<Core>, duplex: Duplex) {
+async fn append_all(raft: &Raft, duplex: Duplex) {
     let Duplex { sender, receiver } = duplex;
-    let heard = Arc::clone(core);
-    let requests = stream::unfold((receiver, heard), |(mut receiver, heard)| async move {
+    let requests = stream::unfold(receiver, |mut receiver| async move {
         let bytes = receiver.recv().await?;
         match Request::decode(&bytes) {
-            Ok((_, Request::Append(append))) => {
-                heard.hear(append.leader_commit);
-                Some((append, (receiver, heard)))
-            }
+            Ok((_, Request::Append(append))) => Some((append, receiver)),
             _ => None,
         }
     });
@@ -125,7 +112,7 @@ impl Service for Inbox {
         match Header::decode(&header) {
             Ok(Header::Append(group)) => {
                 if let Some(core) = self.group(group) {
-                    append_all(&core.raft, &core, duplex).await;
+                    append_all(&core.raft, duplex).await;
                 }
             }
             Ok(Header::Snapshot(group, vote)) => {

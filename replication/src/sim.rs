@@ -7,5 +7,8 @@ pub mod host;
 pub mod nemesis;
 pub mod network;
 pub mod server;
+pub mod trial;
+pub mod workload;
+
 #[cfg(test)]
 pub(crate) mod toy;

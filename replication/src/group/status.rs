@@ -1,13 +1,20 @@
 //! How a group stands, as this node sees it.
 
 use super::{Core, Group};
-use crate::raft::{LogId, Peer};
+use crate::bugs::{self, Bug};
+use crate::raft::Peer;
 use crate::replica::index_of;
 use crate::runtime::{self, Instant};
 use crate::{GroupId, NodeId};
 use engine::ContentHash;
 use openraft::ServerState;
 use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Pause between two rounds that are there to know how old the replica is.
+const REFRESH: Duration = Duration::from_millis(50);
 
 /// What a node is in a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,37 +73,55 @@ pub struct GroupStatus {
     pub failed: Option<String>,
 }
 
-/// When the leader was heard, and what it said was committed.
+/// How old what this replica shows may be: since when nothing was committed that it lacks.
+///
+/// A moment counts when everything that was committed by then is known to be applied here. Only a round that began then
+/// shows that, for what a leader says may have been long on its way.
 #[derive(Debug, Default)]
-pub(crate) struct Heard {
-    state: Mutex<(Option<(Instant, u64)>, Option<Instant>)>,
+pub(crate) struct Freshness {
+    moments: Mutex<Moments>,
+    asked: Notify,
 }
 
-impl Heard {
-    /// The leader said, at this moment, that entries up to `committed` are.
-    pub(crate) fn note(&self, committed: Option<LogId>, applied: u64) {
-        let mut state = self.state.lock();
-        settle(&mut state, applied);
-        // What was said before and is not applied yet is the older, and so the better, witness.
-        if state.0.is_none() {
-            state.0 = Some((runtime::now(), committed.map_or(0, |id| id.index)));
-            settle(&mut state, applied);
+#[derive(Debug, Default)]
+struct Moments {
+    /// When a round began, and the index that it found, which is not applied yet.
+    coming: Option<(Instant, u64)>,
+    /// When the last round began whose index is applied.
+    reached: Option<Instant>,
+}
+
+impl Freshness {
+    /// Everything that was committed at this moment is applied once `index` is.
+    fn note(&self, at: Instant, index: u64, applied: u64) {
+        let mut moments = self.moments.lock();
+        moments.settle(applied);
+        // What was found before and is not applied yet is reached earlier.
+        moments.coming.get_or_insert((at, index));
+        moments.settle(applied);
+    }
+
+    fn reached(&self, applied: u64) -> Option<Instant> {
+        let mut moments = self.moments.lock();
+        moments.settle(applied);
+        moments.reached
+    }
+}
+
+impl Moments {
+    fn settle(&mut self, applied: u64) {
+        if let Some((at, _)) = self.coming.take_if(|(_, index)| applied >= *index) {
+            self.reached = Some(at);
         }
     }
-
-    /// The newest moment of which everything committed by then is applied here.
-    fn fresh_at(&self, applied: u64) -> Option<Instant> {
-        let mut state = self.state.lock();
-        settle(&mut state, applied);
-        state.1
-    }
 }
 
-fn settle(state: &mut (Option<(Instant, u64)>, Option<Instant>), applied: u64) {
-    if let Some((at, committed)) = state.0
-        && applied >= committed
-    {
-        *state = (None, Some(at));
+/// Has a round of its own run now and then while somebody asks how old the replica is, until the group ends.
+pub(super) async fn keep_fresh(core: Arc<Core>) {
+    loop {
+        core.freshness.asked.notified().await;
+        core.refresh().await;
+        runtime::sleep(REFRESH).await;
     }
 }
 
@@ -111,23 +136,27 @@ impl Group {
         self.core.leadership.own_term().is_some()
     }
 
-    /// How old what this replica shows may be, in milliseconds; `None` when no leader was heard.
+    /// How old what this replica shows may be, in milliseconds; `None` when that is unknown: no leader has confirmed
+    /// anything yet. Asking has it found out anew, so that the next answer is smaller.
     pub fn staleness_ms(&self) -> Option<u64> {
-        let millis = |elapsed: std::time::Duration| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        if self.core.leadership.own_term().is_some() {
-            let metrics = self.core.raft.data_metrics();
-            let acked = metrics.borrow().last_quorum_acked;
-            return acked.map(|at| millis(runtime::now() - at.into_inner()));
+        if bugs::seeded(Bug::StalenessLies) {
+            return Some(0);
         }
-        let fresh_at = self.core.heard.fresh_at(self.core.replica.applied().index())?;
-        Some(millis(runtime::now() - fresh_at))
+        let freshness = &self.core.freshness;
+        freshness.asked.notify_one();
+        let reached = freshness.reached(self.core.replica.applied().index())?;
+        // Rounded up: it is a bound.
+        Some(u64::try_from(reached.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1))
     }
 }
 
 impl Core {
-    /// Notes what a leader said.
-    pub(crate) fn hear(&self, committed: Option<LogId>) {
-        self.heard.note(committed, self.replica.applied().index());
+    /// Finds out how far the log is committed now, and notes when that was asked.
+    async fn refresh(&self) {
+        let began = runtime::now();
+        if let Ok(index) = self.rounds.join().await {
+            self.freshness.note(began, index, self.replica.applied().index());
+        }
     }
 
     pub(super) fn status(&self) -> GroupStatus {
