@@ -14,6 +14,7 @@ mod flush;
 mod history;
 mod open;
 pub(crate) mod pressure;
+mod scrub;
 mod statistics;
 mod sync;
 mod upkeep;
@@ -45,6 +46,7 @@ use std::sync::{Arc, Weak};
 
 pub use checkpoint::Checkpoint;
 pub use open::Recovery;
+pub use scrub::{Scrub, Scrubbed};
 pub use statistics::{LevelStatistics, MemoryUse, Statistics};
 pub use upkeep::Progress;
 

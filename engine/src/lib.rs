@@ -116,7 +116,9 @@ pub use applied::Applied;
 pub use budget::{Budget, BudgetOptions};
 pub use content_hash::ContentHash;
 pub use counters::Durations;
-pub use engine::{Checkpoint, Engine, LevelStatistics, MemoryUse, Progress, Recovery, Statistics};
+pub use engine::{
+    Checkpoint, Engine, LevelStatistics, MemoryUse, Progress, Recovery, Scrub, Scrubbed, Statistics,
+};
 pub use entry::{Direction, KeyValue, Value};
 pub use env::{Clock, Env, Random};
 pub use error::{Error, Result};

@@ -54,6 +54,10 @@ pub struct GroupOptions {
     pub log_bytes_max: u64,
     /// How often the log is looked at.
     pub upkeep: Duration,
+    /// Bytes of tables that are read again in a second, to find damage; 0 is never.
+    pub scrub_bytes_per_s: u64,
+    /// From the beginning of one reading of all tables to that of the next, at least.
+    pub scrub_every: Duration,
 }
 
 impl Default for GroupOptions {
@@ -63,6 +67,8 @@ impl Default for GroupOptions {
             log_bytes_kept: 64 << 20,
             log_bytes_max: 256 << 20,
             upkeep: Duration::from_millis(500),
+            scrub_bytes_per_s: 8 << 20,
+            scrub_every: Duration::from_secs(24 * 60 * 60),
         }
     }
 }
@@ -88,6 +94,7 @@ pub(crate) struct Core {
     forwarder: mpsc::Sender<forward::Item>,
     rounds: read::Rounds,
     freshness: status::Freshness,
+    pub(crate) scrubbed: crate::scrub::Counts,
     seen: Mutex<propose::Seen>,
     room: Arc<Semaphore>,
     requests: AtomicU64,
@@ -142,6 +149,7 @@ impl Group {
             forwarder,
             rounds,
             freshness: status::Freshness::default(),
+            scrubbed: crate::scrub::Counts::default(),
             seen: Mutex::default(),
             room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
             requests: AtomicU64::new(0),
@@ -154,6 +162,7 @@ impl Group {
             runtime::spawn(read::run(Arc::clone(&core), reads)),
             runtime::spawn(upkeep::run(Arc::clone(&core))),
             runtime::spawn(status::keep_fresh(Arc::clone(&core))),
+            runtime::spawn(crate::scrub::run(Arc::clone(&core))),
             runtime::spawn(peers::run(Arc::clone(&core))),
         ];
         Group { core, _tasks: Arc::new(tasks.map(JoinHandle::abort_on_drop).into_iter().collect()) }
@@ -255,6 +264,11 @@ impl Group {
         self.hub().subscribe(keys)
     }
 
+    /// What reading all tables again has come to.
+    pub fn scrub_status(&self) -> crate::ScrubStatus {
+        self.core.scrubbed.status()
+    }
+
     /// Takes no more writes: those that wait are still decided.
     pub fn stop_writes(&self) {
         self.core.stopping.store(true, Ordering::Relaxed);
@@ -289,6 +303,23 @@ impl Group {
 }
 
 impl Core {
+    pub(crate) const fn log(&self) -> &crate::log::LogStore {
+        &self.log
+    }
+
+    pub(crate) const fn transport(&self) -> &Arc<dyn Transport> {
+        &self.transport
+    }
+
+    pub(crate) const fn scrub_pace(&self) -> (u64, Duration) {
+        (self.options.scrub_bytes_per_s, self.options.scrub_every)
+    }
+
+    /// The last index that is no longer in the log; 0 when all are.
+    pub(crate) fn purged_index(&self) -> u64 {
+        self.log.purged().map_or(0, |id| id.index)
+    }
+
     /// Hands work to leaders until its outcome is certain.
     async fn decide(
         self: &Arc<Self>,

@@ -3,11 +3,12 @@
 //! - Made before the network and the groups, which need each other; until a group is there, it is said not to be.
 //! - Bytes that make no sense are answered with what is wrong with them, and change nothing.
 
-use crate::group::{ChangeError, Core};
+use crate::group::{ChangeError, Core, Role};
 use crate::home::take_snapshot;
 use crate::message::{Answer, Header, Request};
 use crate::network::answer_of;
 use crate::raft::Raft;
+use crate::repair::give_copy;
 use crate::transport::{Duplex, Service};
 use crate::{GroupId, NodeId};
 use async_trait::async_trait;
@@ -74,6 +75,10 @@ async fn answer(core: &Arc<Core>, request: Request) -> Answer {
             Ok(index) => Answer::ReadIndex(index),
             Err(_reason) => Answer::NotTheLeader,
         },
+        Request::Status => match core.status() {
+            status if status.role == Role::Leader => Answer::Status(Box::new(status)),
+            _ => Answer::NotTheLeader,
+        },
         Request::Propose(proposals) => core.take(proposals).await,
         Request::Change(change) => match core.change(change).await {
             Ok(()) => Answer::Done,
@@ -118,6 +123,11 @@ impl Service for Inbox {
             Ok(Header::Snapshot(group, vote)) => {
                 if let Some(core) = self.group(group) {
                     take_snapshot(&core, from, vote, duplex).await;
+                }
+            }
+            Ok(Header::Copy(group)) => {
+                if let Some(core) = self.group(group) {
+                    give_copy(&core.home, &core.replica, from, duplex).await;
                 }
             }
             Err(malformed) => tracing::warn!(%from, %malformed, "a node opened a stream that makes no sense"),

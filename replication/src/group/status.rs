@@ -1,10 +1,12 @@
 //! How a group stands, as this node sees it.
 
-use super::{Core, Group};
+use super::{ChangeError, Core, Group};
 use crate::bugs::{self, Bug};
+use crate::message::{Answer, Request};
 use crate::raft::Peer;
 use crate::replica::index_of;
 use crate::runtime::{self, Instant};
+use crate::transport::Channel;
 use crate::{GroupId, NodeId};
 use engine::ContentHash;
 use openraft::ServerState;
@@ -47,10 +49,12 @@ pub struct Member {
 }
 
 /// How a group stands.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupStatus {
     /// Which group.
     pub group: GroupId,
+    /// The node that says this.
+    pub node: NodeId,
     /// What this node is in it.
     pub role: Role,
     /// Who leads, if that is known.
@@ -67,6 +71,8 @@ pub struct GroupStatus {
     pub version: u64,
     /// The content hash there.
     pub hash: ContentHash,
+    /// Whether a change of members is half way.
+    pub is_changing: bool,
     /// Everybody, by id.
     pub members: Vec<Member>,
     /// Why this node's part in the group has ended by itself.
@@ -136,6 +142,30 @@ impl Group {
         self.core.leadership.own_term().is_some()
     }
 
+    /// How the group stands as its leader sees it, which alone knows of the progress of others.
+    ///
+    /// # Errors
+    ///
+    /// When no leader answers in time.
+    pub async fn leader_status(&self, within: Duration) -> Result<GroupStatus, ChangeError> {
+        let core = &self.core;
+        let deadline = runtime::now() + within;
+        let Some(leader) = core.leadership.known_by(deadline).await else {
+            return Err(ChangeError::Unavailable(format!("group {} has no leader", core.id)));
+        };
+        if leader.node == core.node {
+            return Ok(core.status());
+        }
+        let unavailable = |reason: String| ChangeError::Unavailable(reason);
+        let request = Request::Status.encode(core.id);
+        let answer = core.transport.call(leader.node, Channel::Log, request, deadline - runtime::now()).await;
+        let answer = answer.map_err(|error| unavailable(error.to_string()))?;
+        match Answer::decode(&answer).map_err(|error| unavailable(error.to_string()))? {
+            Answer::Status(status) => Ok(*status),
+            _ => Err(unavailable(format!("node {} does not lead", leader.node))),
+        }
+    }
+
     /// How old what this replica shows may be, in milliseconds; `None` when that is unknown: no leader has confirmed
     /// anything yet. Asking has it found out anew, so that the next answer is smaller.
     pub fn staleness_ms(&self) -> Option<u64> {
@@ -159,7 +189,7 @@ impl Core {
         }
     }
 
-    pub(super) fn status(&self) -> GroupStatus {
+    pub(crate) fn status(&self) -> GroupStatus {
         let metrics = self.raft.metrics().borrow().clone();
         let applied = self.replica.engine().applied();
         let membership = metrics.membership_config.membership();
@@ -186,6 +216,7 @@ impl Core {
         members.sort_by_key(|member| member.node);
         GroupStatus {
             group: self.id,
+            node: self.node,
             role: role(metrics.state),
             leader: metrics.current_leader.map(NodeId),
             term: metrics.current_term,
@@ -194,6 +225,7 @@ impl Core {
             applied_index: index_of(applied.version),
             version: applied.version,
             hash: applied.hash,
+            is_changing: membership.get_joint_config().len() > 1,
             members,
             failed: metrics.running_state.err().map(|fatal| fatal.to_string()),
         }

@@ -22,9 +22,9 @@ pub(super) async fn run(core: Arc<Core>) {
 
 impl Core {
     async fn shorten_log(self: &Arc<Self>) -> Result<(), String> {
-        let purged = self.log.purged().map_or(0, |id| id.index);
+        let purged = self.purged_index();
         let wanted = self.purgeable();
-        if wanted <= purged {
+        if wanted <= purged || self.home.keeps_log() {
             return Ok(());
         }
         let engine = self.replica.engine();

@@ -163,6 +163,15 @@ impl LogStore {
         Ok(entries)
     }
 
+    /// Entries from `first` to `last`, both inclusive: as many as are applied at once. It begins later where the log does.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails or an entry is damaged.
+    pub(crate) fn applied_entries(&self, first: u64, last: u64) -> io::Result<Vec<LogEntry>> {
+        self.read(first, last.saturating_add(1), MESSAGE_BYTES_MAX)
+    }
+
     /// The chain of an entry, when it is known.
     fn chain_at(&self, id: LogId) -> io::Result<Option<Chain>> {
         {

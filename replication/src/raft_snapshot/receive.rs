@@ -19,8 +19,6 @@ pub struct Received {
     pub dir: PathBuf,
     /// What it holds.
     pub checkpoint: Checkpoint,
-    /// What the consensus layer of the sender says of it.
-    pub meta: Bytes,
 }
 
 /// Receives a raft snapshot into a directory.
@@ -79,7 +77,7 @@ async fn receive_wanted(
         part.finish(is_table)?;
     }
     let checkpoint = incoming.complete(&offer)?;
-    Ok(Received { dir: into.dir.clone(), checkpoint, meta: offer.meta })
+    Ok(Received { dir: into.dir.clone(), checkpoint })
 }
 
 /// The next bytes of a file, which must be those at `offset`.
