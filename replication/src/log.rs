@@ -19,3 +19,6 @@ mod writer;
 pub(crate) use store::LogStore;
 pub(crate) use writer::Log;
 pub use writer::LogOptions;
+
+#[cfg(test)]
+mod tests;
