@@ -21,3 +21,4 @@ mod kill;
 mod lifecycle;
 mod recovery;
 mod s3_store;
+mod tls;

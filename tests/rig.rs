@@ -10,6 +10,7 @@ pub(crate) mod output;
 pub(crate) mod peers;
 pub(crate) mod s3;
 pub(crate) mod server;
+pub(crate) mod tls;
 pub(crate) mod writes;
 
 use std::time::{Duration, Instant};
