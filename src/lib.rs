@@ -4,6 +4,7 @@
 //! answers, [`database`] reads snapshots and passes writes to the [`sequencer`], which applies them to the
 //! engine and tells the [`hub`] of watches.
 
+pub mod admin;
 pub mod archive;
 pub mod bench;
 pub mod catalog;

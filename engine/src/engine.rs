@@ -14,11 +14,13 @@ mod flush;
 mod history;
 mod open;
 pub(crate) mod pressure;
+mod scrub;
 mod statistics;
 mod sync;
 mod upkeep;
 
 use crate::budget::{Account, Budget};
+use crate::bugs::{self, Bug};
 use crate::cache::Cache;
 use crate::commit::CommitQueue;
 use crate::fs::DirLock;
@@ -44,6 +46,7 @@ use std::sync::{Arc, Weak};
 
 pub use checkpoint::Checkpoint;
 pub use open::Recovery;
+pub use scrub::{Scrub, Scrubbed};
 pub use statistics::{LevelStatistics, MemoryUse, Statistics};
 pub use upkeep::Progress;
 
@@ -489,6 +492,8 @@ impl Core {
     }
 
     fn snapshot_at(&self, at: Versionstamp) -> Result<Snapshot> {
+        let before = |at: Versionstamp| Versionstamp::last_of(at.version().saturating_sub(1));
+        let at = if bugs::seeded(Bug::StampOffByOne) { before(at) } else { at };
         let published = *self.published.read();
         let newest = Versionstamp::last_of(published.version);
         if at > newest {

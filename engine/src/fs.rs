@@ -71,6 +71,12 @@ pub trait File: Send + Sync + fmt::Debug {
     /// [`io::ErrorKind::StorageFull`] when the space is not there.
     fn allocate(&self, len: u64) -> io::Result<()>;
 
+    /// Has the next read of these bytes ask the disk, where the system keeps a copy in memory and can be told to. A
+    /// wish: nothing relies on it.
+    fn forget_cached(&self, offset: u64, len: u64) {
+        let (_offset, _len) = (offset, len);
+    }
+
     /// Fills `buf` from `offset`.
     ///
     /// # Errors

@@ -108,13 +108,17 @@ mod engine;
 pub mod manual;
 
 #[doc(hidden)]
+pub mod bugs;
+#[doc(hidden)]
 pub mod fuzzing;
 
 pub use applied::Applied;
 pub use budget::{Budget, BudgetOptions};
 pub use content_hash::ContentHash;
 pub use counters::Durations;
-pub use engine::{Checkpoint, Engine, LevelStatistics, MemoryUse, Progress, Recovery, Statistics};
+pub use engine::{
+    Checkpoint, Engine, LevelStatistics, MemoryUse, Progress, Recovery, Scrub, Scrubbed, Statistics,
+};
 pub use entry::{Direction, KeyValue, Value};
 pub use env::{Clock, Env, Random};
 pub use error::{Error, Result};

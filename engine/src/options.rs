@@ -42,6 +42,15 @@ pub struct Options {
     pub disk_reserve_bytes: Option<u64>,
 }
 
+/// Bytes that stay free on a disk of `total` bytes, as configured or by default.
+pub(crate) fn reserve_bytes(configured: Option<u64>, total: u64) -> u64 {
+    configured.unwrap_or_else(|| RESERVE_BYTES_MIN.max(total / RESERVE_PART))
+}
+
+/// The least that stays free on a disk by default, in bytes.
+const RESERVE_BYTES_MIN: u64 = 1 << 30;
+/// The part of a disk that stays free by default: one in this many bytes.
+const RESERVE_PART: u64 = 20;
 /// The longest history, in milliseconds, inclusive: 100 years.
 const HISTORY_MS_MAX: u64 = 100 * 366 * 86_400_000;
 
@@ -68,6 +77,11 @@ impl Options {
     /// [`Engine::set_histories`](crate::Engine::set_histories).
     pub const fn history(&self) -> History {
         History { ms: self.history_ms, bytes_max: self.history_bytes_max }
+    }
+
+    /// Bytes that stay free on a disk of `total` bytes: writes stop there.
+    pub fn reserve_bytes(&self, total: u64) -> u64 {
+        reserve_bytes(self.disk_reserve_bytes, total)
     }
 
     /// Refuses what cannot work.

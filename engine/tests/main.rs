@@ -13,6 +13,7 @@ mod open;
 mod readers;
 mod release;
 mod retention;
+mod scrub;
 mod support;
 
 /// Tests fail with whatever went wrong.

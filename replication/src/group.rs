@@ -16,6 +16,7 @@ mod read;
 mod status;
 mod upkeep;
 
+use crate::bugs::{self, Bug};
 use crate::pending::Verdict;
 use crate::raft::Raft;
 use crate::replica::Replica;
@@ -53,6 +54,10 @@ pub struct GroupOptions {
     pub log_bytes_max: u64,
     /// How often the log is looked at.
     pub upkeep: Duration,
+    /// Bytes of tables that are read again in a second, to find damage; 0 is never.
+    pub scrub_bytes_per_s: u64,
+    /// From the beginning of one reading of all tables to that of the next, at least.
+    pub scrub_every: Duration,
 }
 
 impl Default for GroupOptions {
@@ -62,6 +67,8 @@ impl Default for GroupOptions {
             log_bytes_kept: 64 << 20,
             log_bytes_max: 256 << 20,
             upkeep: Duration::from_millis(500),
+            scrub_bytes_per_s: 8 << 20,
+            scrub_every: Duration::from_secs(24 * 60 * 60),
         }
     }
 }
@@ -86,7 +93,8 @@ pub(crate) struct Core {
     proposer: mpsc::Sender<propose::Item>,
     forwarder: mpsc::Sender<forward::Item>,
     rounds: read::Rounds,
-    heard: status::Heard,
+    freshness: status::Freshness,
+    pub(crate) scrubbed: crate::scrub::Counts,
     seen: Mutex<propose::Seen>,
     room: Arc<Semaphore>,
     requests: AtomicU64,
@@ -140,7 +148,8 @@ impl Group {
             proposer,
             forwarder,
             rounds,
-            heard: status::Heard::default(),
+            freshness: status::Freshness::default(),
+            scrubbed: crate::scrub::Counts::default(),
             seen: Mutex::default(),
             room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
             requests: AtomicU64::new(0),
@@ -152,6 +161,8 @@ impl Group {
             runtime::spawn(forward::run(Arc::clone(&core), forwards)),
             runtime::spawn(read::run(Arc::clone(&core), reads)),
             runtime::spawn(upkeep::run(Arc::clone(&core))),
+            runtime::spawn(status::keep_fresh(Arc::clone(&core))),
+            runtime::spawn(crate::scrub::run(Arc::clone(&core))),
             runtime::spawn(peers::run(Arc::clone(&core))),
         ];
         Group { core, _tasks: Arc::new(tasks.map(JoinHandle::abort_on_drop).into_iter().collect()) }
@@ -253,6 +264,11 @@ impl Group {
         self.hub().subscribe(keys)
     }
 
+    /// What reading all tables again has come to.
+    pub fn scrub_status(&self) -> crate::ScrubStatus {
+        self.core.scrubbed.status()
+    }
+
     /// Takes no more writes: those that wait are still decided.
     pub fn stop_writes(&self) {
         self.core.stopping.store(true, Ordering::Relaxed);
@@ -287,6 +303,23 @@ impl Group {
 }
 
 impl Core {
+    pub(crate) const fn log(&self) -> &crate::log::LogStore {
+        &self.log
+    }
+
+    pub(crate) const fn transport(&self) -> &Arc<dyn Transport> {
+        &self.transport
+    }
+
+    pub(crate) const fn scrub_pace(&self) -> (u64, Duration) {
+        (self.options.scrub_bytes_per_s, self.options.scrub_every)
+    }
+
+    /// The last index that is no longer in the log; 0 when all are.
+    pub(crate) fn purged_index(&self) -> u64 {
+        self.log.purged().map_or(0, |id| id.index)
+    }
+
     /// Hands work to leaders until its outcome is certain.
     async fn decide(
         self: &Arc<Self>,
@@ -348,6 +381,10 @@ impl Core {
             Ok(Ok(())) => {}
             Ok(Err(())) => return Err(WriteError::Stopping),
             Err(_elapsed) => return Err(WriteError::Unavailable("too many writes wait already".to_owned())),
+        }
+        if bugs::seeded(Bug::ProposedAgain) {
+            let soon = runtime::timeout(Duration::from_millis(100), verdict).await;
+            return Ok(soon.map_or(Verdict::NotApplied, |told| told.unwrap_or(Verdict::NotApplied)));
         }
         match runtime::timeout_at(deadline, verdict).await {
             Ok(Ok(verdict)) => Ok(verdict),

@@ -17,7 +17,6 @@ use crate::runtime;
 use crate::state_machine::SnapshotData;
 use crate::transport::{Channel, Duplex, Transport};
 use crate::{GroupId, NodeId};
-use bytes::Bytes;
 use engine::{Budget, Checkpoint, Engine, Env, Options};
 use openraft::storage::Snapshot;
 use openraft::type_config::alias::SnapshotMetaOf;
@@ -25,12 +24,10 @@ use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Bytes of snapshots a second that a node sends for one group, at most.
 pub(crate) const SEND_BYTES_PER_S_MAX: u64 = 256 << 20;
-/// Bytes that stay free on the disk when a snapshot is received.
-const RESERVE_BYTES: u64 = 256 << 20;
 
 /// Where the engine of a group lives.
 #[derive(Debug)]
@@ -40,6 +37,9 @@ pub(crate) struct Home {
     budget: Arc<Budget>,
     dir: Mutex<ReplicaDir>,
     receiving: tokio::sync::Mutex<()>,
+    giving: tokio::sync::Mutex<()>,
+    /// Whether the log has to stay for a copy that is on its way.
+    keeps_log: AtomicBool,
     sent: AtomicU64,
     rate: Rate,
 }
@@ -52,6 +52,8 @@ impl Home {
             budget,
             dir: Mutex::new(dir),
             receiving: tokio::sync::Mutex::new(()),
+            giving: tokio::sync::Mutex::new(()),
+            keeps_log: AtomicBool::new(false),
             sent: AtomicU64::new(0),
             rate: Rate::new(SEND_BYTES_PER_S_MAX),
         }
@@ -65,6 +67,71 @@ impl Home {
     pub(crate) fn open_engine(&self, dir: &Path) -> engine::Result<Engine> {
         let opened = Engine::open_with_budget(self.env.clone(), dir, self.options.clone(), &self.budget);
         opened.map(|(engine, _)| engine)
+    }
+
+    /// Makes a checkpoint of a replica, to be sent.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be made.
+    pub(crate) async fn prepare(&self, replica: &Replica) -> Result<Outgoing, String> {
+        let (engine, dir) = (replica.engine(), self.outgoing());
+        let prepared = runtime::spawn_blocking(move || Outgoing::prepare(&engine, &dir)).await;
+        prepared.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+
+    /// Where a snapshot is received, for as long as nobody else receives one.
+    pub(crate) async fn receiving(&self) -> (tokio::sync::MutexGuard<'_, ()>, PathBuf) {
+        let receiving = self.receiving.lock().await;
+        let incoming = self.dir.lock().incoming();
+        (receiving, incoming)
+    }
+
+    /// One copy is given at a time; `None` while another one is.
+    pub(crate) fn giving(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        self.giving.try_lock().ok()
+    }
+
+    /// The rate at which snapshots are sent.
+    pub(crate) const fn rate(&self) -> &Rate {
+        &self.rate
+    }
+
+    /// Whether the Raft log must stay as it is.
+    pub(crate) fn keeps_log(&self) -> bool {
+        self.keeps_log.load(Ordering::Relaxed)
+    }
+
+    /// Keeps the Raft log as it is until the guard is dropped.
+    pub(crate) fn keep_log(&self) -> KeepsLog<'_> {
+        self.keeps_log.store(true, Ordering::Relaxed);
+        KeepsLog(self)
+    }
+
+    /// Makes a received copy the replica, brought by the log to where it stands.
+    ///
+    /// # Errors
+    ///
+    /// See [`Replica::exchange`].
+    pub(crate) async fn exchange(
+        self: &Arc<Self>,
+        replica: &Replica,
+        log: &LogStore,
+        received: &Received,
+    ) -> io::Result<()> {
+        let (home, dir) = (Arc::clone(self), received.dir.clone());
+        let opened = runtime::spawn_blocking(move || home.open_engine(&dir)).await;
+        let fresh = opened.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        let switch = |fresh: &Engine| self.dir.lock().switch_to(fresh).map_err(io::Error::other);
+        let replaced = match replica.exchange(fresh.clone(), log, switch).await {
+            Ok(replaced) => replaced,
+            Err(error) => {
+                close(&fresh);
+                return Err(error);
+            }
+        };
+        close(&replaced);
+        self.dir.lock().remove_replaced().map_err(io::Error::other)
     }
 
     fn outgoing(&self) -> PathBuf {
@@ -93,10 +160,24 @@ impl Home {
         log.belong_to(engine.lineage()).await?;
         let replaced = replica.engine();
         replica.replace(engine);
-        if let Err(error) = replaced.close() {
-            tracing::debug!(%error, "the engine that was replaced does not close");
-        }
+        close(&replaced);
         self.dir.lock().remove_replaced().map_err(io::Error::other)
+    }
+}
+
+/// See [`Home::keep_log`].
+#[derive(Debug)]
+pub(crate) struct KeepsLog<'a>(&'a Home);
+
+impl Drop for KeepsLog<'_> {
+    fn drop(&mut self) {
+        self.0.keeps_log.store(false, Ordering::Relaxed);
+    }
+}
+
+fn close(engine: &Engine) {
+    if let Err(error) = engine.close() {
+        tracing::debug!(%error, "an engine that is not needed does not close");
     }
 }
 
@@ -112,9 +193,7 @@ pub(crate) async fn send_snapshot(
     (to, group): (NodeId, GroupId),
     vote: Vote,
 ) -> Result<Vote, String> {
-    let (engine, dir) = (replica.engine(), home.outgoing());
-    let prepared = runtime::spawn_blocking(move || Outgoing::prepare(&engine, &dir, |_| Bytes::new())).await;
-    let outgoing = prepared.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    let outgoing = home.prepare(replica).await?;
     let header = Header::Snapshot(group, vote).encode();
     let opened = transport.open(to, Channel::Snapshot, header).await;
     let mut duplex = opened.map_err(|error| error.to_string())?;
@@ -142,7 +221,7 @@ pub(crate) async fn take_snapshot(core: &Arc<Core>, from: NodeId, vote: Vote, mu
     };
     let engine = core.replica.engine();
     let incoming = core.home.dir.lock().incoming();
-    let destination = Destination::in_place_of(&engine, &incoming, RESERVE_BYTES);
+    let destination = Destination::in_place_of(&engine, &incoming);
     let received = match receive(&destination, &mut duplex, &Progress::default()).await {
         Ok(received) => received,
         Err(error) => {

@@ -9,6 +9,8 @@
 
 pub mod apply;
 #[doc(hidden)]
+pub mod bugs;
+#[doc(hidden)]
 pub mod check;
 mod clock;
 pub mod codec;
@@ -16,6 +18,7 @@ pub mod command;
 mod durable_file;
 mod error;
 mod group;
+mod hashes;
 mod home;
 mod hub;
 pub mod ids;
@@ -32,10 +35,12 @@ mod proposal;
 mod raft;
 pub mod raft_snapshot;
 pub mod refusal;
+mod repair;
 mod replica;
 pub mod replica_dir;
 #[doc(hidden)]
 pub mod runtime;
+mod scrub;
 #[doc(hidden)]
 pub mod sim;
 mod state_machine;
@@ -60,6 +65,7 @@ pub use node::{Node, NodeOptions, Timing};
 pub use num_bigint::BigInt;
 pub use raft::Peer;
 pub use refusal::{Operation, Refusal};
+pub use scrub::ScrubStatus;
 pub use value::{
     DEFAULT_DATABASE, DatabaseNumber, Encoding, SYSTEM_DATABASE, StoredValue, database_prefix, engine_key,
     split_value,

@@ -46,8 +46,6 @@ use std::time::Duration;
 pub const CHUNK_BYTES_MAX: usize = 256 << 10;
 /// The most tables of a snapshot, inclusive: an offer of so many still fits one message of the transport.
 pub const TABLES_MAX: usize = 1 << 18;
-/// The most bytes of the consensus layer's words on a snapshot, inclusive.
-pub const META_BYTES_MAX: usize = 1 << 20;
 /// The most bytes of a manifest, inclusive.
 pub const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 /// A file that arrives is synced after so many bytes, so that no sync takes long.

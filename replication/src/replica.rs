@@ -7,6 +7,9 @@
 //! - A proposal names a record that its proposer had applied, and its content hash. A replica that has another
 //!   hash there differs, and stops before it applies anything more.
 
+use crate::bugs::{self, Bug};
+use crate::hashes::Hashes;
+use crate::log::LogStore;
 use crate::membership;
 use crate::pending::{Pending, Verdict};
 use crate::progress::Progress;
@@ -17,12 +20,8 @@ use arc_swap::ArcSwap;
 use engine::versionstamp::{INDEX_MAX, version_of};
 use engine::{ContentHash, Engine, Mark, Op, Record};
 use parking_lot::Mutex;
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-
-/// Records whose content hash is remembered, at most.
-const HASHES_MAX: usize = 4_096;
 
 /// One replica.
 #[derive(Debug)]
@@ -35,7 +34,9 @@ pub(crate) struct Replica {
     pending: Pending,
     applied: Progress,
     membership: Mutex<StoredMembership>,
-    hashes: Mutex<VecDeque<(u64, ContentHash)>>,
+    hashes: Hashes,
+    /// Held while the engine changes: an entry is applied, or another engine takes its place.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// The index of the entry that a version belongs to.
@@ -70,7 +71,8 @@ impl Replica {
             pending: Pending::default(),
             applied: Progress::at(index_of(applied.version)),
             membership: Mutex::new(membership),
-            hashes: Mutex::new(VecDeque::from([(applied.version, applied.hash)])),
+            hashes: Hashes::at(applied.version, applied.hash),
+            turn: tokio::sync::Mutex::default(),
         }
     }
 
@@ -118,9 +120,11 @@ impl Replica {
     /// When stored data cannot be read or written, or this replica differs from the others: it must stop.
     pub(crate) async fn apply(&self, entry: LogEntry) -> io::Result<Answer> {
         self.pending.enter_term(entry.id.leader_id.term);
-        let (record, answer, requests) = self.resolve(&entry)?;
-        self.append(&record).await?;
-        self.remember(record.version, record.hash);
+        let _turn = self.turn.lock().await;
+        let engine = self.engine();
+        let (record, answer, requests) = self.resolve(&engine, &entry)?;
+        self.append(&engine, &record).await?;
+        self.hashes.push(record.version, record.hash);
         if let Payload::Membership(members) = entry.payload {
             *self.membership.lock() = StoredMembership::new(Some(entry.id), members);
         }
@@ -130,9 +134,8 @@ impl Replica {
         Ok(answer)
     }
 
-    /// What an entry comes to on this replica.
-    fn resolve(&self, entry: &LogEntry) -> io::Result<(Record, Answer, Vec<RequestId>)> {
-        let engine = self.engine.load();
+    /// What an entry comes to on an engine that holds all before it.
+    fn resolve(&self, engine: &Engine, entry: &LogEntry) -> io::Result<(Record, Answer, Vec<RequestId>)> {
         let applied = engine.applied();
         let version = version_of(engine.lineage().epoch, entry.id.index);
         let term = entry.id.leader_id.term;
@@ -148,16 +151,23 @@ impl Replica {
             Payload::Blank => Ok((nothing(Vec::new()), Answer::Nothing, Vec::new())),
             Payload::Membership(members) => {
                 let stored = StoredMembership::new(Some(entry.id), members.clone());
-                let mark = membership_mark(&engine, &stored);
+                let mark = membership_mark(engine, &stored);
                 Ok((nothing(vec![mark]), Answer::Nothing, Vec::new()))
             }
             Payload::Normal(proposed) => {
                 let proposal = Proposal::decode(&proposed.0).map_err(io::Error::other)?;
                 let requests = proposal.entry.requests();
-                if proposal.term != term {
+                if proposal.term != term && !bugs::seeded(Bug::NoFence) {
                     return Ok((nothing(Vec::new()), Answer::Fenced, requests));
                 }
                 self.compare(proposal.reference)?;
+                let mut proposal = proposal;
+                if bugs::seeded(Bug::OwnClock) {
+                    proposal.entry = proposal.entry.at(engine.env().clock.now_ms());
+                }
+                if self.node == 2 && bugs::seeded_at_times(Bug::ApplySkips, 200) {
+                    return Ok((nothing(Vec::new()), Answer::Applied(Vec::new()), requests));
+                }
                 let state = engine.newest().at_time(clock_ms(&applied, &proposal.entry));
                 let application =
                     apply(&state, &applied, version, &proposal.entry).map_err(io::Error::other)?;
@@ -168,10 +178,8 @@ impl Replica {
     }
 
     fn compare(&self, (version, hash): (u64, ContentHash)) -> io::Result<()> {
-        let hashes = self.hashes.lock();
-        let place = hashes.binary_search_by_key(&version, |(version, _)| *version);
-        match place.ok().and_then(|place| hashes.get(place)) {
-            Some((_, ours)) if *ours != hash => {
+        match self.hashes.get(version) {
+            Some(ours) if ours != hash => {
                 let text = format!(
                     "the replicas of group {} differ: at version {version} the content hash is {hash} \
                      where the entry was proposed and {ours} here",
@@ -184,9 +192,8 @@ impl Replica {
     }
 
     /// Appends what was agreed on. A disk without any room is waited for: nothing can be refused here.
-    async fn append(&self, record: &Record) -> io::Result<()> {
+    async fn append(&self, engine: &Engine, record: &Record) -> io::Result<()> {
         const RETRY_MS: u64 = 100;
-        let engine = self.engine();
         let mut is_waiting = false;
         loop {
             match engine.append_agreed(record) {
@@ -202,14 +209,6 @@ impl Replica {
         }
         engine.publish(record.version);
         Ok(())
-    }
-
-    fn remember(&self, version: u64, hash: ContentHash) {
-        let mut hashes = self.hashes.lock();
-        if hashes.len() == HASHES_MAX {
-            hashes.pop_front();
-        }
-        hashes.push_back((version, hash));
     }
 
     fn tell(&self, record: &Record) {
@@ -244,10 +243,69 @@ impl Replica {
     pub(crate) fn replace(&self, engine: Engine) {
         let applied = engine.applied();
         *self.membership.lock() = membership_in(&engine).unwrap_or_default();
-        *self.hashes.lock() = VecDeque::from([(applied.version, applied.hash)]);
+        self.hashes.begin_at(applied.version, applied.hash);
         self.engine.store(Arc::new(engine));
         self.pending.skip_to(applied.term);
         self.applied.reach(index_of(applied.version));
         self.hub.tell_prefix(&[]);
+    }
+
+    /// Puts another engine of the same history in the place of this one, unnoticed by readers and by Raft: `fresh` is
+    /// brought by the log to where this replica stands, compared with it, and switched to by `switch`. Returns the engine
+    /// that was replaced.
+    ///
+    /// # Errors
+    ///
+    /// When the log does not reach back to `fresh`, when the two differ, or the disk fails: the old engine goes on. When
+    /// `switch` fails, the old engine is closed: it is not known which one counts.
+    pub(crate) async fn exchange(
+        &self,
+        fresh: Engine,
+        log: &LogStore,
+        switch: impl FnOnce(&Engine) -> io::Result<()>,
+    ) -> io::Result<Engine> {
+        // The one it was copied from may be ahead of this replica.
+        self.applied.wait_for(index_of(fresh.applied().version)).await;
+        // Most of it while entries are applied, the last ones while none is.
+        self.catch_up(&fresh, log).await?;
+        let _turn = self.turn.lock().await;
+        self.catch_up(&fresh, log).await?;
+        let old = self.engine();
+        let (ours, theirs) = (old.applied(), fresh.applied());
+        if ours != theirs {
+            let text = format!(
+                "the replicas of group {} differ: the copy has content hash {} at version {}, and this replica has {} at {}",
+                self.group, theirs.hash, theirs.version, ours.hash, ours.version
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        fresh.sync().map_err(io::Error::other)?;
+        if let Err(error) = switch(&fresh) {
+            if let Err(error) = old.close() {
+                tracing::debug!(%error, "an engine does not close");
+            }
+            return Err(error);
+        }
+        self.engine.store(Arc::new(fresh));
+        Ok(old)
+    }
+
+    /// Applies to `fresh` what this replica has applied and that lacks.
+    async fn catch_up(&self, fresh: &Engine, log: &LogStore) -> io::Result<()> {
+        let until = self.applied.index();
+        loop {
+            let next = index_of(fresh.applied().version) + 1;
+            if next > until {
+                return Ok(());
+            }
+            let entries = log.applied_entries(next, until)?;
+            if entries.first().is_none_or(|entry| entry.id.index != next) {
+                return Err(io::Error::other(format!("entry {next} is no longer in the Raft log")));
+            }
+            for entry in entries {
+                let (record, _, _) = self.resolve(fresh, &entry)?;
+                self.append(fresh, &record).await?;
+            }
+        }
     }
 }

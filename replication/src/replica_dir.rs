@@ -168,9 +168,23 @@ impl ReplicaDir {
             let (dir, expected, opened) = (received.dir.clone(), expected.version, opened.version);
             return Err(Error::Position { dir, expected, opened });
         }
-        let Pointer { current, aside, .. } = self.pointer.clone();
-        self.point_to(Pointer { current: current + 1, holds_engine: true, aside })?;
+        self.switch_to(&engine)?;
         Ok(engine)
+    }
+
+    /// Switches, durably, to an engine that is open in [`incoming`](Self::incoming) and durable.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says. Either may count then.
+    ///
+    /// # Panics
+    ///
+    /// If the engine is in another directory.
+    pub fn switch_to(&mut self, engine: &Engine) -> Result<(), Error> {
+        assert_eq!(engine.dir(), self.incoming(), "an engine is switched to where it was received");
+        let Pointer { current, aside, .. } = self.pointer.clone();
+        self.point_to(Pointer { current: current + 1, holds_engine: true, aside })
     }
 
     /// Removes the replica that [`install`](Self::install) replaced.

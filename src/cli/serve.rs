@@ -5,6 +5,7 @@
 //! groups, close the engines. A signal ends with exit code 0, a failure with 1.
 
 mod certificates;
+mod join;
 mod start;
 mod upload_bar;
 mod welcome;

@@ -3,7 +3,7 @@
 mod display;
 mod levels;
 
-use super::Core;
+use super::{Core, Engine};
 use crate::counters::{Durations, Timer};
 use crate::fs::{Fs, Space};
 use crate::horizon::Horizon;
@@ -189,11 +189,6 @@ pub(super) struct DiskSpace {
     full: AtomicBool,
 }
 
-/// The least that stays free by default, in bytes.
-const RESERVE_BYTES_MIN: u64 = 1 << 30;
-/// The part of the disk that stays free by default: one in this many bytes.
-const RESERVE_PART: u64 = 20;
-
 impl DiskSpace {
     pub(super) fn new(reserve: Option<u64>) -> Self {
         Self { reserve, available: AtomicU64::new(0), kept: AtomicU64::new(0), full: AtomicBool::new(false) }
@@ -202,7 +197,7 @@ impl DiskSpace {
     /// Looks at the disk.
     pub(super) fn refresh(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
         let Space { available, total } = fs.space(dir).map_err(Error::io("look at the space of", dir))?;
-        let reserve = self.reserve.unwrap_or_else(|| RESERVE_BYTES_MIN.max(total / RESERVE_PART));
+        let reserve = crate::options::reserve_bytes(self.reserve, total);
         self.available.store(available, Ordering::Relaxed);
         self.kept.store(reserve, Ordering::Relaxed);
         let full = available < reserve;
@@ -237,6 +232,13 @@ impl DiskSpace {
             available: self.available.load(Ordering::Relaxed),
             reserve: self.kept.load(Ordering::Relaxed),
         }
+    }
+}
+
+impl Engine {
+    /// Bytes that stay free on its disk: writes stop there.
+    pub fn disk_reserve_bytes(&self) -> u64 {
+        self.core.disk.kept.load(Ordering::Relaxed)
     }
 }
 

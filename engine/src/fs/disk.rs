@@ -37,6 +37,14 @@ impl File for fs::File {
         fs::File::set_len(self, len)
     }
 
+    fn forget_cached(&self, offset: u64, len: u64) {
+        let advised =
+            rustix::fs::fadvise(self, offset, std::num::NonZero::new(len), rustix::fs::Advice::DontNeed);
+        if let Err(error) = advised {
+            tracing::debug!(%error, "the system does not forget what it read");
+        }
+    }
+
     fn allocate(&self, len: u64) -> io::Result<()> {
         match rustix::fs::fallocate(self, rustix::fs::FallocateFlags::empty(), 0, len) {
             Err(rustix::io::Errno::OPNOTSUPP) => fs::File::set_len(self, len),

@@ -290,13 +290,36 @@ impl Reader {
         let mut buffer = vec![0; VERIFY_BYTES];
         let mut offset = 0;
         loop {
-            let read = self.file.read_at(&mut buffer, offset).map_err(Error::io("read", &self.path))?;
-            if read == 0 {
-                break;
+            match self.hash_some(offset, &mut buffer, &mut hasher)? {
+                0 => return self.check_digest(&hasher),
+                read => offset += read as u64,
             }
-            hasher.update(&buffer[..read]);
-            offset += read as u64;
         }
+    }
+
+    /// Reads the next bytes of the file from the disk into `hasher`; how many, 0 at the end.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says.
+    pub(crate) fn hash_some(
+        &self,
+        offset: u64,
+        buffer: &mut [u8],
+        hasher: &mut blake3::Hasher,
+    ) -> Result<usize> {
+        self.file.forget_cached(offset, buffer.len() as u64);
+        let read = self.file.read_at(buffer, offset).map_err(Error::io("read", &self.path))?;
+        hasher.update(&buffer[..read]);
+        Ok(read)
+    }
+
+    /// Compares the hash of all bytes with the digest.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`], with the offset of the block where that can be told, or what the disk says.
+    pub(crate) fn check_digest(self: &Arc<Self>, hasher: &blake3::Hasher) -> Result<()> {
         if *hasher.finalize().as_bytes() == self.meta.digest.0 {
             return Ok(());
         }
@@ -304,6 +327,11 @@ impl Reader {
         while blocks.next()? {}
         let expected = format!("bytes whose BLAKE3 digest is {}", self.meta.digest);
         Err(Error::Damaged { path: self.path.clone(), offset: 0, expected })
+    }
+
+    /// Its file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(super) fn top(&self) -> &Block {

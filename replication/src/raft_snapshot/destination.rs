@@ -32,8 +32,8 @@ pub struct Destination {
 
 impl Destination {
     /// A snapshot that takes the place of what `engine` holds: of the same lineage and history, unless that is empty, and
-    /// not older. `reserve_bytes` stay free on the disk.
-    pub fn in_place_of(engine: &Engine, dir: &Path, reserve_bytes: u64) -> Self {
+    /// not older. What the engine keeps free on the disk stays free.
+    pub fn in_place_of(engine: &Engine, dir: &Path) -> Self {
         let applied = engine.applied();
         let begun = applied.version > 0;
         Self {
@@ -44,7 +44,7 @@ impl Destination {
             lineage: begun.then(|| engine.lineage().id),
             at_least: applied.version,
             at: begun.then_some(applied),
-            reserve_bytes,
+            reserve_bytes: engine.disk_reserve_bytes(),
         }
     }
 
@@ -89,6 +89,12 @@ impl Destination {
     #[must_use]
     pub fn from_version(self, at_least: u64) -> Self {
         Self { at_least, ..self }
+    }
+
+    /// The same, keeping so many bytes free on the disk.
+    #[must_use]
+    pub fn keeping_free(self, reserve_bytes: u64) -> Self {
+        Self { reserve_bytes, ..self }
     }
 
     /// Refuses what must not go there.

@@ -11,7 +11,7 @@
 //!
 //! | kind | body |
 //! |---|---|
-//! | 1 offer | lineage: id 16, epoch u32, parent u8 (0 none, 1 then id 16 and stamp 10); applied: version u64, term u64, time_ms u64, hash 32, stamp 10; u32 length and that many bytes of meta; manifest: digest 32, bytes u64; u32 count of tables; each: digest 32, bytes u64; digests rise |
+//! | 1 offer | lineage: id 16, epoch u32, parent u8 (0 none, 1 then id 16 and stamp 10); applied: version u64, term u64, time_ms u64, hash 32, stamp 10; manifest: digest 32, bytes u64; u32 count of tables; each: digest 32, bytes u64; digests rise |
 //! | 2 want | u32 count; each: file u32, from u64; files rise |
 //! | 3 chunk | file u32, offset u64, 1 to [`CHUNK_BYTES_MAX`] bytes |
 //! | 4 whole | |
@@ -23,7 +23,7 @@
 //! - A message has one encoding, and nothing else is read.
 //! - Nothing is allocated for a number before as many bytes are there.
 
-use super::{CHUNK_BYTES_MAX, META_BYTES_MAX, TABLES_MAX};
+use super::{CHUNK_BYTES_MAX, TABLES_MAX};
 use bytes::Bytes;
 use engine::codec::{Decoder, Malformed};
 use engine::{Applied, ContentHash, Lineage, LineageId, Versionstamp};
@@ -94,8 +94,6 @@ pub struct Offer {
     pub lineage: Lineage,
     /// Where it stands.
     pub applied: Applied,
-    /// What the consensus layer says of it; opaque here.
-    pub meta: Bytes,
     /// The engine's manifest.
     pub manifest: Content,
     /// The tables that the manifest names; digests rise.
@@ -249,14 +247,12 @@ fn put_count(out: &mut Vec<u8>, count: usize, max: usize) {
 }
 
 fn put_offer(out: &mut Vec<u8>, offer: &Offer) {
-    out.reserve(40 * offer.tables.len() + offer.meta.len() + 256);
+    out.reserve(40 * offer.tables.len() + 256);
     put_lineage(out, &offer.lineage);
     let Applied { version, term, time_ms, hash, stamp } = &offer.applied;
     [version, term, time_ms].iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
     out.extend_from_slice(hash.as_bytes());
     out.extend_from_slice(stamp.as_bytes());
-    put_count(out, offer.meta.len(), META_BYTES_MAX);
-    out.extend_from_slice(&offer.meta);
     put_content(out, &offer.manifest);
     put_count(out, offer.tables.len(), TABLES_MAX);
     offer.tables.iter().for_each(|table| put_content(out, table));
@@ -303,9 +299,6 @@ fn offer(rest: &mut Decoder<'_>) -> Result<Offer, Malformed> {
         hash: ContentHash::from_bytes(rest.array("content hash")?),
         stamp: Versionstamp::from_bytes(rest.array("stamp")?),
     };
-    let meta_len = rest.u32("length of the meta")? as usize;
-    rest.ensure(meta_len <= META_BYTES_MAX, "a meta within its bound")?;
-    let meta = Bytes::copy_from_slice(rest.take(meta_len, "meta")?);
     let manifest = content(rest)?;
     let count = rest.u32("number of tables")? as usize;
     rest.ensure(
@@ -319,7 +312,7 @@ fn offer(rest: &mut Decoder<'_>) -> Result<Offer, Malformed> {
         at.ensure(tables.last().is_none_or(|last| last.digest < table.digest), "digests that rise")?;
         tables.push(table);
     }
-    Ok(Offer { lineage, applied, meta, manifest, tables })
+    Ok(Offer { lineage, applied, manifest, tables })
 }
 
 fn lineage(rest: &mut Decoder<'_>) -> Result<Lineage, Malformed> {

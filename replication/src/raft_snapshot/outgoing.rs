@@ -4,8 +4,7 @@
 //! - It pins what it links: tables that the engine has compacted away take space until then.
 
 use super::message::{Content, Digest, Offer};
-use super::{Error, MANIFEST_BYTES_MAX, META_BYTES_MAX, TABLES_MAX};
-use bytes::Bytes;
+use super::{Error, MANIFEST_BYTES_MAX, TABLES_MAX};
 use engine::fs::{Fs, read_file};
 use engine::{Checkpoint, Engine, Error as EngineError};
 use std::path::{Path, PathBuf};
@@ -21,27 +20,21 @@ pub struct Outgoing {
 
 impl Outgoing {
     /// Makes a checkpoint of everything that was appended to `engine` before the call, in `dir`; what an earlier process
-    /// left there is removed. `meta` is what the consensus layer says of it: it is asked when it is known what the
-    /// checkpoint holds, with its position and its marks.
+    /// left there is removed.
     ///
     /// Takes as long as a flush: call it where nothing waits.
     ///
     /// # Errors
     ///
     /// [`Error::TooLarge`], or [`Error::Disk`] with what the engine says.
-    pub fn prepare(
-        engine: &Engine,
-        dir: &Path,
-        meta: impl FnOnce(&Checkpoint) -> Bytes,
-    ) -> Result<Outgoing, Error> {
+    pub fn prepare(engine: &Engine, dir: &Path) -> Result<Outgoing, Error> {
         let fs = Arc::clone(&engine.env().fs);
         fs.remove_dir_all(dir).map_err(EngineError::io("remove", dir))?;
         let checkpoint = engine.checkpoint(dir)?;
-        let meta = meta(&checkpoint);
         // From here on it is removed when it is dropped, however this ends.
         let empty = Content { digest: Digest([0; 32]), bytes: 1 };
         let Checkpoint { applied, lineage, tables, .. } = checkpoint;
-        let offer = Offer { lineage, applied, meta, manifest: empty, tables: Vec::new() };
+        let offer = Offer { lineage, applied, manifest: empty, tables: Vec::new() };
         let mut outgoing = Outgoing { fs, dir: dir.to_path_buf(), offer };
         outgoing.describe(tables)?;
         Ok(outgoing)
@@ -50,9 +43,6 @@ impl Outgoing {
     fn describe(&mut self, tables: Vec<(String, u64)>) -> Result<(), Error> {
         if tables.len() > TABLES_MAX {
             return Err(Error::TooLarge("it has too many tables"));
-        }
-        if self.offer.meta.len() > META_BYTES_MAX {
-            return Err(Error::TooLarge("its membership is too long"));
         }
         for (name, bytes) in tables {
             let digest = Digest::of_table_name(&name).ok_or(Error::TooLarge("a table has no digest"))?;

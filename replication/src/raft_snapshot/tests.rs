@@ -79,13 +79,11 @@ impl Node {
     }
 
     pub(crate) fn outgoing(&self) -> Result<Outgoing, Error> {
-        Outgoing::prepare(&self.engine, Path::new(OUTGOING), |made| {
-            Bytes::from(format!("meta at {}", made.applied.version))
-        })
+        Outgoing::prepare(&self.engine, Path::new(OUTGOING))
     }
 
     fn destination(&self) -> Destination {
-        Destination::in_place_of(&self.engine, Path::new(INCOMING), 0)
+        Destination::in_place_of(&self.engine, Path::new(INCOMING))
     }
 
     /// Opens what was received as its engine.

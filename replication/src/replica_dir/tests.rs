@@ -40,7 +40,7 @@ impl Pair {
 
     /// Receives the leader's snapshot where the next install looks for it.
     fn receive(&self, dirs: &ReplicaDir) -> Result<Received, Box<dyn std::error::Error>> {
-        let into = Destination::in_place_of(&self.replica.engine, &dirs.incoming(), 0);
+        let into = Destination::in_place_of(&self.replica.engine, &dirs.incoming());
         Ok(transfer(self.leader.outgoing()?, into, Fault::default()).whole()?.0)
     }
 
@@ -117,7 +117,7 @@ fn strays_of_this_group_are_removed_and_nothing_else_is() -> TestResult {
 fn checkpoints_that_are_being_sent_outlive_an_install() -> TestResult {
     let pair = Pair::new()?;
     let mut dirs = resolve(pair.disk())?;
-    let sending = Outgoing::prepare(&pair.replica.engine, &dirs.outgoing(3), |_| bytes::Bytes::new())?;
+    let sending = Outgoing::prepare(&pair.replica.engine, &dirs.outgoing(3))?;
     let received = pair.receive(&dirs)?;
     pair.install(&mut dirs, &received)?;
     assert_eq!(pair.names()?, ["1.current", "1.out3", "1.r1"]);
@@ -192,7 +192,7 @@ fn a_damaged_pointer_and_a_missing_engine_are_refused_by_name() -> TestResult {
 fn half_a_snapshot_is_kept_until_the_log_has_brought_the_replica_past_it() -> TestResult {
     let pair = Pair::new()?;
     let dirs = resolve(pair.disk())?;
-    let into = Destination::in_place_of(&pair.replica.engine, &dirs.incoming(), 0);
+    let into = Destination::in_place_of(&pair.replica.engine, &dirs.incoming());
     let fault = Fault { cut: Some(4), ..Fault::default() };
     assert!(transfer(pair.leader.outgoing()?, into, fault).received.is_err());
     let dirs = resolve(pair.disk())?;

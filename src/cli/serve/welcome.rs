@@ -30,6 +30,14 @@ impl Token {
         Ok(Token { text: token.text, source })
     }
 
+    /// The token that was given, else the one in the directory, if there is one.
+    pub(super) fn known(dir: &DataDir, settings: &Settings) -> Result<Option<Token>, DataDirError> {
+        if settings.access_token.is_some() || dir.token_path().exists() {
+            return Token::of(dir, settings).map(Some);
+        }
+        Ok(None)
+    }
+
     pub(super) fn text(&self) -> &str {
         &self.text
     }

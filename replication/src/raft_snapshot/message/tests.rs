@@ -23,7 +23,6 @@ fn sample() -> Offer {
             hash: ContentHash::from_bytes([9; 32]),
             stamp: Versionstamp::new(10, 11),
         },
-        meta: Bytes::from_static(b"meta"),
         manifest: content(12, 13),
         tables: vec![content(14, 15), content(16, 17)],
     }
@@ -43,7 +42,6 @@ fn each() -> Vec<(Message, Vec<u8>)> {
         &number(8),
         &[9; 32],
         &stamp(10, 11),
-        b"\x04\0\0\0meta",
         &[12; 32],
         &number(13),
         b"\x02\0\0\0",

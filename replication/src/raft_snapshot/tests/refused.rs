@@ -54,7 +54,7 @@ fn a_full_disk_is_seen_before_anything_is_asked_for_and_leaves_the_reserve() -> 
     // Room for the offer as well.
     let capacity = used + bytes + 4_096;
     follower.disk.set_faults(Faults { capacity: Some(capacity), ..Faults::default() });
-    let into = Destination::in_place_of(&follower.engine, Path::new(INCOMING), 8_192);
+    let into = follower.destination().keeping_free(8_192);
     let Outcome { sent, received, moved, .. } = transfer(leader.outgoing()?, into, Fault::default());
     let (Err(sent), Err(received)) = (sent, received) else { panic!("there was no room") };
     assert!(matches!(received, Error::NoRoom { needed, .. } if needed == bytes), "{received}");
@@ -71,7 +71,7 @@ fn a_disk_that_fills_up_meanwhile_ends_the_transfer_and_what_came_is_kept() -> T
     let total = leader.outgoing()?.offer().bytes();
     let used: u64 = follower.disk.files().iter().map(|(_, len)| len).sum();
     // Its own look at the space says that all is well: somebody else takes it.
-    let into = Destination { reserve_bytes: 0, ..follower.destination() };
+    let into = follower.destination();
     let half = Faults { capacity: Some(used + total / 2), ..Faults::default() };
     let Outcome { sent, received, .. } = transfer_filling(&leader, into, &follower, half)?;
     let (Err(sent), Err(received)) = (sent, received) else { panic!("there was no room") };
