@@ -61,6 +61,7 @@ pub use group::{Change, ChangeError, Group, GroupOptions, GroupStatus, Member, R
 pub use hub::{Hub, SUBSCRIPTIONS_MAX, Subscription};
 pub use ids::{ClusterId, GroupId, NodeId};
 pub use inbox::Inbox;
+pub use log::LogOptions;
 pub use node::{Node, NodeOptions, Timing};
 pub use num_bigint::BigInt;
 pub use raft::Peer;
