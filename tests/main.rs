@@ -29,3 +29,4 @@ mod lifecycle;
 mod recovery;
 mod rig_checks;
 mod s3_store;
+mod tls;
