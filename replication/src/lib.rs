@@ -40,6 +40,7 @@ mod replica;
 pub mod replica_dir;
 #[doc(hidden)]
 pub mod runtime;
+mod salvage;
 mod scrub;
 #[doc(hidden)]
 pub mod sim;
@@ -65,6 +66,7 @@ pub use node::{Node, NodeOptions, Timing};
 pub use num_bigint::BigInt;
 pub use raft::Peer;
 pub use refusal::{Operation, Refusal};
+pub use salvage::{Salvaged, salvage};
 pub use scrub::ScrubStatus;
 pub use value::{
     DEFAULT_DATABASE, DatabaseNumber, Encoding, SYSTEM_DATABASE, StoredValue, database_prefix, engine_key,
