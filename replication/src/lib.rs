@@ -58,7 +58,7 @@ pub use apply::{Application, Outcome, State, apply, clock_ms};
 pub use clock::ServingClock;
 pub use command::{AtomicWrite, Check, Entry, Mutation, MutationKind, RequestId, Sum};
 pub use error::{OpenError, ReadError, WriteError};
-pub use group::{Change, ChangeError, Group, GroupOptions, GroupStatus, Member, Role};
+pub use group::{Change, ChangeError, Counters, Group, GroupOptions, GroupStatus, Member, Role};
 pub use hub::{Hub, SUBSCRIPTIONS_MAX, Subscription};
 pub use ids::{ClusterId, GroupId, NodeId};
 pub use inbox::Inbox;
