@@ -62,6 +62,7 @@ pub use group::{Change, ChangeError, Counters, Group, GroupOptions, GroupStatus,
 pub use hub::{Hub, SUBSCRIPTIONS_MAX, Subscription};
 pub use ids::{ClusterId, GroupId, NodeId};
 pub use inbox::Inbox;
+pub use log::LogOptions;
 pub use node::{Node, NodeOptions, Timing};
 pub use num_bigint::BigInt;
 pub use raft::Peer;

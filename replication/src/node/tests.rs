@@ -33,7 +33,8 @@ async fn start(
         let address = format!("node-{id}:1");
         endpoint.listen(&address, Arc::clone(&inbox) as Arc<dyn Service>);
         let peer = Peer { address, region: String::new() };
-        let options = NodeOptions { peer, joins, mirror: Some(mirror), ..NodeOptions::alone(NodeId(id)) };
+        let log = LogOptions { mirror: Some(mirror), ..LogOptions::default() };
+        let options = NodeOptions { peer, joins, log, ..NodeOptions::alone(NodeId(id)) };
         Node::open(env, Path::new("/data"), options, &budget, endpoint, inbox)
             .await
             .map_err(|error| error.to_string())
