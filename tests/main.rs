@@ -7,6 +7,7 @@ mod rig;
 mod support;
 
 mod bad_input;
+mod cluster_bad_input;
 
 mod cluster_disk;
 mod cluster_faults;

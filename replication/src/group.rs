@@ -7,6 +7,7 @@
 //!   replica has applied it. Many reads share one confirmation.
 //! - Everything else is read from this replica, which may be behind.
 
+mod counters;
 mod forward;
 mod leader;
 mod members;
@@ -35,6 +36,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 pub use crate::message::Change;
+pub use counters::Counters;
 pub use members::ChangeError;
 pub use status::{GroupStatus, Member, Role};
 
@@ -98,6 +100,7 @@ pub(crate) struct Core {
     seen: Mutex<propose::Seen>,
     room: Arc<Semaphore>,
     requests: AtomicU64,
+    counts: counters::Counts,
     stopping: AtomicBool,
     options: GroupOptions,
 }
@@ -163,6 +166,7 @@ impl Group {
             seen: Mutex::default(),
             room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
             requests: AtomicU64::new(0),
+            counts: counters::Counts::default(),
             stopping: AtomicBool::new(false),
             options: parts.options,
         });
