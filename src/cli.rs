@@ -16,6 +16,7 @@ pub mod restore;
 pub mod serve;
 
 use crate::cluster::identity::IdentityError;
+use crate::cluster::join::CannotBegin;
 use crate::config::ConfigError;
 use crate::data_dir::DataDirError;
 use crate::telemetry::TelemetryError;
@@ -95,6 +96,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     let usage = error.chain().any(|cause| {
         cause.is::<UsageError>()
             || cause.is::<ConfigError>()
+            || cause.is::<CannotBegin>()
             || cause.is::<TelemetryError>()
             || cause.downcast_ref::<DataDirError>().is_some_and(is_usage)
             || cause.downcast_ref::<engine::Error>().is_some_and(is_engine_usage)

@@ -7,6 +7,7 @@
 mod hex;
 pub mod identity;
 pub mod join;
+pub mod node;
 pub mod operator;
 pub mod policy;
 pub mod seam;

@@ -5,6 +5,7 @@
 //! - Anything that is not understood is refused before anything is opened.
 
 pub mod cluster;
+pub mod tls;
 pub mod units;
 
 use crate::connect::auth::check_access_token;
@@ -12,6 +13,7 @@ use cluster::{ClusterFlags, ClusterSettings};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use tls::{TlsFlags, TlsSettings};
 use units::{Bytes, Millis};
 
 /// Where data is kept unless told otherwise.
@@ -81,6 +83,10 @@ pub struct Flags {
     /// What a node of a cluster is told.
     #[command(flatten)]
     pub cluster: ClusterFlags,
+
+    /// Certificates.
+    #[command(flatten)]
+    pub tls: TlsFlags,
 }
 
 /// The same settings in a file.
@@ -108,9 +114,27 @@ struct File {
     read_lease: Option<bool>,
     heartbeat: Option<String>,
     election: Option<String>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    peer_cert: Option<PathBuf>,
+    peer_key: Option<PathBuf>,
+    peer_ca: Option<PathBuf>,
+    peer_name: Option<String>,
 }
 
 impl File {
+    /// What it says of certificates.
+    fn tls(&mut self) -> TlsFlags {
+        TlsFlags {
+            tls_cert: self.tls_cert.take(),
+            tls_key: self.tls_key.take(),
+            peer_cert: self.peer_cert.take(),
+            peer_key: self.peer_key.take(),
+            peer_ca: self.peer_ca.take(),
+            peer_name: self.peer_name.take(),
+        }
+    }
+
     /// What it says of the cluster.
     fn cluster(&mut self) -> ClusterFlags {
         ClusterFlags {
@@ -175,6 +199,8 @@ pub struct Settings {
     pub checkpoint_interval_ms: u64,
     /// What a node of a cluster runs with.
     pub cluster: ClusterSettings,
+    /// Which certificates there are.
+    pub tls: TlsSettings,
 }
 
 impl std::fmt::Debug for Settings {
@@ -192,6 +218,7 @@ impl std::fmt::Debug for Settings {
             .field("archive_retention_ms", &self.archive_retention_ms)
             .field("checkpoint_interval_ms", &self.checkpoint_interval_ms)
             .field("cluster", &self.cluster)
+            .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
 }
@@ -245,11 +272,13 @@ impl Settings {
         }
         let log_format = flags.log_format.or(file.log_format.take());
         let cluster = flags.cluster.or(file.cluster());
+        let tls = flags.tls.or(file.tls());
         let addr = addr(flags.addr.or(file.addr).as_deref().unwrap_or(DEFAULT_ADDR))?;
         Ok(Settings {
             data,
             addr,
             cluster: ClusterSettings::resolve(cluster, addr)?,
+            tls: TlsSettings::resolve(tls)?,
             archive: archive(flags.archive.or(file.archive)),
             access_token,
             log_format: log_format.as_deref().map_or(Ok(LogFormat::Text), parse_log_format)?,

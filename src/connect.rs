@@ -5,6 +5,7 @@
 //! - [`errors`] is the one table from errors to statuses.
 
 pub mod auth;
+pub mod catalog;
 pub mod errors;
 pub mod exchange;
 pub mod fuzzing;
@@ -16,6 +17,7 @@ pub mod watch;
 pub mod wire;
 pub mod write;
 
+use crate::admin::Admin;
 use crate::database::{Database, ReadError, WriteError};
 use crate::metrics::{Endpoint, Metrics};
 use auth::Auth;
@@ -51,6 +53,7 @@ pub const DEFAULT_DATABASE_ID: Uuid = Uuid::from_u128(0x00000000_0000_8000_8000_
 pub struct Connect {
     default: Keyspace,
     others: Option<Arc<dyn Keyspaces>>,
+    admin: Option<Admin>,
     metrics: Metrics,
     stopping: tokio::sync::watch::Receiver<bool>,
 }
@@ -64,13 +67,20 @@ impl Connect {
         stopping: tokio::sync::watch::Receiver<bool>,
     ) -> Self {
         let default = Keyspace { database, number: DEFAULT_DATABASE, auth };
-        Self { default, others: None, metrics, stopping }
+        Self { default, others: None, admin: None, metrics, stopping }
     }
 
     /// Also serves these, each under its own path.
     #[must_use]
     pub fn with_databases(mut self, others: Arc<dyn Keyspaces>) -> Self {
         self.others = Some(others);
+        self
+    }
+
+    /// Also serves the admin API.
+    #[must_use]
+    pub fn with_admin(mut self, admin: Admin) -> Self {
+        self.admin = Some(admin);
         self
     }
 
@@ -107,6 +117,7 @@ impl Connect {
                 let body = wire::read_body(body).await?;
                 return exchange_with(&keyspace, target.database, head, &body);
             }
+            Route::Admin => return self.administer(head, body).await,
             Route::Health => return Ok(wire::text(StatusCode::OK, "ok\n".to_owned())),
             Route::Ready => return Ok(self.ready()),
             Route::Metrics => return Ok(self.metrics_text()),
@@ -120,6 +131,17 @@ impl Connect {
             Data::AtomicWrite => atomic_write(&keyspace, &body).await,
             Data::Watch(consistency) => self.watch(&keyspace, consistency, &body).await,
         }
+    }
+
+    async fn administer<B>(&self, head: &Parts, body: B) -> Result<Response<Body>, Error>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        let rest = route::after_admin(head.uri.path()).ok_or(Error::NotFound)?;
+        let admin = self.admin.as_ref().ok_or(Error::NotFound)?;
+        self.default.auth.check_access(&head.headers)?;
+        let body = wire::read_body(body).await?;
+        Ok(admin.answer(&head.method, rest, head.uri.query(), &body).await)
     }
 
     /// The database that a path names.

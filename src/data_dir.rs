@@ -220,6 +220,39 @@ impl DataDir {
         Ok(attempt)
     }
 
+    /// Removes the empty engines that an attempt to join left, which ended before it was let in.
+    ///
+    /// # Errors
+    ///
+    /// When there is data in one of them, or the disk fails.
+    pub fn clear_unfinished_join(&self) -> Result<(), DataDirError> {
+        for group in self.group_ids()? {
+            let path = self.engine_path(group)?;
+            let (engine, _recovery) = self.open_engine_of(group, Options::default())?;
+            let is_empty = engine.applied().version == 0;
+            engine.close()?;
+            drop(engine);
+            if !is_empty {
+                return Err(DataDirError::Foreign {
+                    path: self.path.clone(),
+                    name: format!("{GROUPS}/{group}"),
+                });
+            }
+            self.env.fs.remove_dir_all(&path).map_err(io_error("remove", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Whether an attempt to join is under way.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails.
+    pub fn is_joining(&self) -> Result<bool, DataDirError> {
+        let path = self.path.join(JOINING);
+        self.env.fs.exists(&path).map_err(io_error("look for", &path))
+    }
+
     /// Where the Raft log is.
     pub fn raft(&self) -> PathBuf {
         self.path.join(RAFT)

@@ -4,6 +4,7 @@
 //! answers, [`database`] reads snapshots and passes writes to the [`sequencer`], which applies them to the
 //! engine and tells the [`hub`] of watches.
 
+pub mod admin;
 pub mod archive;
 pub mod bench;
 pub mod catalog;
@@ -17,6 +18,7 @@ pub mod import;
 pub mod metrics;
 pub mod server;
 pub mod telemetry;
+pub mod tls;
 
 #[cfg(test)]
 mod testing;

@@ -34,6 +34,8 @@ pub enum Endpoint {
     AtomicWrite,
     /// The start of a `watch`.
     Watch,
+    /// The admin API.
+    Admin,
     /// Anything else.
     Other,
 }

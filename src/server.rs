@@ -2,24 +2,29 @@
 //!
 //! - HTTP/2 without TLS starts with prior knowledge, as Deno does it; both are told apart by their
 //!   first bytes.
+//! - With a certificate the port speaks TLS alone; which HTTP is spoken inside is agreed on in the handshake.
 //! - Draining: no new connection, watches end, HTTP/2 clients get GOAWAY, requests that run are answered;
 //!   what is still open after [`DRAIN_MS_MAX`] is dropped.
+
+mod secure;
 
 use crate::connect::Connect;
 use crate::connect::wire::Body;
 use crate::metrics::Metrics;
+use crate::tls::ClientTls;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::SockRef;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
@@ -62,9 +67,10 @@ pub async fn bind(addr: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::bind(addr).await
 }
 
-/// Serves until `stopping` is true, then drains.
+/// Serves until `stopping` is true, then drains. With `tls` it speaks that alone.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<ClientTls>,
     connect: Arc<Connect>,
     metrics: Metrics,
     mut stopping: watch::Receiver<bool>,
@@ -79,15 +85,18 @@ pub async fn serve(
             accepted = accept(&listener, &slots) => accepted,
         };
         let Some((stream, slot)) = accepted else { continue };
-        let (builder, connect, watcher) = (builder.clone(), connect.clone(), graceful.watcher());
-        let (connections, stopping) = (metrics.connections.clone(), stopping.clone());
+        let client =
+            Client { builder: builder.clone(), connect: connect.clone(), watcher: graceful.watcher() };
+        let (connections, stopping, tls) = (metrics.connections.clone(), stopping.clone(), tls.clone());
         connections.inc();
         tokio::spawn(async move {
-            if speaks(&stream, stopping).await {
-                let service = service_fn(move |request| answer(connect.clone(), request));
-                let connection = builder.serve_connection(TokioIo::new(stream), service);
-                if let Err(error) = watcher.watch(connection).await {
-                    tracing::debug!(error, "a connection broke");
+            match (first_byte(&stream, stopping.clone()).await, tls) {
+                (None, _) => {}
+                (Some(_), None) => client.serve(stream).await,
+                (Some(first), Some(tls)) => {
+                    if let Some(stream) = secure::accept(stream, first, &tls, stopping).await {
+                        client.serve(stream).await;
+                    }
                 }
             }
             connections.dec();
@@ -97,6 +106,24 @@ pub async fn serve(
     drop(listener);
     let drained = tokio::time::timeout(Duration::from_millis(DRAIN_MS_MAX), graceful.shutdown()).await;
     if drained.is_ok() { Drained::Fully } else { Drained::Partly }
+}
+
+/// What one connection needs.
+struct Client {
+    builder: auto::Builder<TokioExecutor>,
+    connect: Arc<Connect>,
+    watcher: Watcher,
+}
+
+impl Client {
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
+        let Client { builder, connect, watcher } = self;
+        let service = service_fn(move |request| answer(connect.clone(), request));
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        if let Err(error) = watcher.watch(connection).await {
+            tracing::debug!(error, "a connection broke");
+        }
+    }
 }
 
 async fn answer(connect: Arc<Connect>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
@@ -132,12 +159,14 @@ fn tune(stream: &TcpStream) {
 }
 
 /// Waits for the first byte, so that a silent connection stays neither for ever nor past the end.
-async fn speaks(stream: &TcpStream, mut stopping: watch::Receiver<bool>) -> bool {
+async fn first_byte(stream: &TcpStream, mut stopping: watch::Receiver<bool>) -> Option<u8> {
     let bound = Duration::from_millis(FIRST_BYTES_MS_MAX);
     let mut byte = [0];
     tokio::select! {
-        _stopped = stopping.wait_for(|stopping| *stopping) => false,
-        peeked = tokio::time::timeout(bound, stream.peek(&mut byte)) => matches!(peeked, Ok(Ok(1))),
+        _stopped = stopping.wait_for(|stopping| *stopping) => None,
+        peeked = tokio::time::timeout(bound, stream.peek(&mut byte)) => {
+            matches!(peeked, Ok(Ok(1))).then_some(byte[0])
+        }
     }
 }
 

@@ -8,6 +8,12 @@ mod support;
 
 mod bad_input;
 
+mod cluster_disk;
+mod cluster_faults;
+mod cluster_grow;
+mod cluster_kill;
+mod cluster_rolling;
+
 mod connect_exchange;
 mod connect_limits;
 mod connect_read;
@@ -16,8 +22,10 @@ mod connect_transport;
 mod connect_watch;
 mod connect_write;
 mod deno;
+mod deploy;
 mod import;
 mod kill;
 mod lifecycle;
 mod recovery;
+mod rig_checks;
 mod s3_store;

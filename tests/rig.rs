@@ -4,12 +4,16 @@
 //! - Nothing waits without a bound, and nothing waits for time alone: see [`until`].
 //! - Every server listens on a free port of 127.0.0.1, so that tests run side by side.
 
+pub(crate) mod balancer;
+pub(crate) mod cluster;
 pub(crate) mod http;
+pub(crate) mod load;
 pub(crate) mod model;
 pub(crate) mod output;
 pub(crate) mod peers;
 pub(crate) mod s3;
 pub(crate) mod server;
+pub(crate) mod small_disk;
 pub(crate) mod writes;
 
 use std::time::{Duration, Instant};

@@ -80,7 +80,7 @@ impl Server {
         let connect = Arc::new(Connect::new(database, auth, metrics.clone(), stopping.clone()));
         let listener = server::bind(([127, 0, 0, 1], 0).into()).await?;
         let addr = listener.local_addr()?;
-        let task = tokio::spawn(server::serve(listener, connect, metrics, stopping));
+        let task = tokio::spawn(server::serve(listener, None, connect, metrics, stopping));
         Ok(Server { addr, clock, engine, stop, task, opened, _dir: dir, _temp: temp })
     }
 

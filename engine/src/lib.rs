@@ -108,6 +108,8 @@ mod engine;
 pub mod manual;
 
 #[doc(hidden)]
+pub mod bugs;
+#[doc(hidden)]
 pub mod fuzzing;
 
 pub use applied::Applied;

@@ -49,7 +49,7 @@ async fn start(node: NodeId) -> Result<(Tcp, String), Box<dyn Error + Send + Syn
     };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
-    Ok((Tcp::start(Options { identity }, listener, Arc::new(Mirror)), address))
+    Ok((Tcp::start(Options { identity, tls: None }, listener, Arc::new(Mirror)), address))
 }
 
 /// What this process has used so far.

@@ -1,5 +1,6 @@
 //! Small files that are replaced whole: after a crash the old content or the new one is there, never a mixture.
 
+use crate::bugs::{self, Bug};
 use engine::fs::{Fs, read_file};
 use engine::{Error, Result};
 use std::io::ErrorKind;
@@ -19,6 +20,9 @@ pub(crate) fn replace(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> Resu
     remove_if_there(fs, &new)?;
     let file = fs.create(&new).map_err(Error::io("create", &new))?;
     file.write_at(bytes, 0).map_err(Error::io("write", &new))?;
+    if bugs::seeded(Bug::SwitchUnsynced) {
+        return fs.rename(&new, &path).map_err(Error::io("rename", &new));
+    }
     file.sync().map_err(Error::io("sync", &new))?;
     fs.rename(&new, &path).map_err(Error::io("rename", &new))?;
     fs.sync_dir(dir).map_err(Error::io("sync", dir))

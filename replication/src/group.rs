@@ -16,6 +16,7 @@ mod read;
 mod status;
 mod upkeep;
 
+use crate::bugs::{self, Bug};
 use crate::pending::Verdict;
 use crate::raft::Raft;
 use crate::replica::Replica;
@@ -92,7 +93,7 @@ pub(crate) struct Core {
     proposer: mpsc::Sender<propose::Item>,
     forwarder: mpsc::Sender<forward::Item>,
     rounds: read::Rounds,
-    heard: status::Heard,
+    freshness: status::Freshness,
     pub(crate) scrubbed: crate::scrub::Counts,
     seen: Mutex<propose::Seen>,
     room: Arc<Semaphore>,
@@ -147,7 +148,7 @@ impl Group {
             proposer,
             forwarder,
             rounds,
-            heard: status::Heard::default(),
+            freshness: status::Freshness::default(),
             scrubbed: crate::scrub::Counts::default(),
             seen: Mutex::default(),
             room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
@@ -160,6 +161,7 @@ impl Group {
             runtime::spawn(forward::run(Arc::clone(&core), forwards)),
             runtime::spawn(read::run(Arc::clone(&core), reads)),
             runtime::spawn(upkeep::run(Arc::clone(&core))),
+            runtime::spawn(status::keep_fresh(Arc::clone(&core))),
             runtime::spawn(crate::scrub::run(Arc::clone(&core))),
             runtime::spawn(peers::run(Arc::clone(&core))),
         ];
@@ -379,6 +381,10 @@ impl Core {
             Ok(Ok(())) => {}
             Ok(Err(())) => return Err(WriteError::Stopping),
             Err(_elapsed) => return Err(WriteError::Unavailable("too many writes wait already".to_owned())),
+        }
+        if bugs::seeded(Bug::ProposedAgain) {
+            let soon = runtime::timeout(Duration::from_millis(100), verdict).await;
+            return Ok(soon.map_or(Verdict::NotApplied, |told| told.unwrap_or(Verdict::NotApplied)));
         }
         match runtime::timeout_at(deadline, verdict).await {
             Ok(Ok(verdict)) => Ok(verdict),

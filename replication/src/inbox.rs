@@ -3,7 +3,7 @@
 //! - Made before the network and the groups, which need each other; until a group is there, it is said not to be.
 //! - Bytes that make no sense are answered with what is wrong with them, and change nothing.
 
-use crate::group::{ChangeError, Core};
+use crate::group::{ChangeError, Core, Role};
 use crate::home::take_snapshot;
 use crate::message::{Answer, Header, Request};
 use crate::network::answer_of;
@@ -60,16 +60,7 @@ async fn answer(core: &Arc<Core>, request: Request) -> Answer {
     let failed = |error: &dyn std::error::Error| Answer::Failed(error.to_string());
     match request {
         Request::Append(append) => {
-            let committed = append.leader_commit;
-            match raft.append_entries(append).await {
-                Ok(response) => {
-                    if response.is_success() {
-                        core.hear(committed);
-                    }
-                    Answer::Append(response)
-                }
-                Err(error) => failed(&error),
-            }
+            raft.append_entries(append).await.map_or_else(|error| failed(&error), Answer::Append)
         }
         Request::Vote(vote) => raft.vote(vote).await.map_or_else(|error| failed(&error), Answer::voted),
         Request::PreVote(vote) => {
@@ -84,6 +75,10 @@ async fn answer(core: &Arc<Core>, request: Request) -> Answer {
             Ok(index) => Answer::ReadIndex(index),
             Err(_reason) => Answer::NotTheLeader,
         },
+        Request::Status => match core.status() {
+            status if status.role == Role::Leader => Answer::Status(Box::new(status)),
+            _ => Answer::NotTheLeader,
+        },
         Request::Propose(proposals) => core.take(proposals).await,
         Request::Change(change) => match core.change(change).await {
             Ok(()) => Answer::Done,
@@ -94,16 +89,12 @@ async fn answer(core: &Arc<Core>, request: Request) -> Answer {
 }
 
 /// Takes requests to append from a stream, in order, and answers them in order.
-async fn append_all(raft: &Raft, core: &Arc<Core>, duplex: Duplex) {
+async fn append_all(raft: &Raft, duplex: Duplex) {
     let Duplex { sender, receiver } = duplex;
-    let heard = Arc::clone(core);
-    let requests = stream::unfold((receiver, heard), |(mut receiver, heard)| async move {
+    let requests = stream::unfold(receiver, |mut receiver| async move {
         let bytes = receiver.recv().await?;
         match Request::decode(&bytes) {
-            Ok((_, Request::Append(append))) => {
-                heard.hear(append.leader_commit);
-                Some((append, (receiver, heard)))
-            }
+            Ok((_, Request::Append(append))) => Some((append, receiver)),
             _ => None,
         }
     });
@@ -126,7 +117,7 @@ impl Service for Inbox {
         match Header::decode(&header) {
             Ok(Header::Append(group)) => {
                 if let Some(core) = self.group(group) {
-                    append_all(&core.raft, &core, duplex).await;
+                    append_all(&core.raft, duplex).await;
                 }
             }
             Ok(Header::Snapshot(group, vote)) => {

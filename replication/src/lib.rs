@@ -9,6 +9,8 @@
 
 pub mod apply;
 #[doc(hidden)]
+pub mod bugs;
+#[doc(hidden)]
 pub mod check;
 mod clock;
 pub mod codec;

@@ -11,6 +11,7 @@
 //! | 5 read index | |
 //! | 6 propose | term u64, node u64, boot u64, lowest counter that waits u64, varint count, writes, varint count, entries (bytes, see [`crate::codec`]) |
 //! | 7 change of members | kind u8 (1 add, 2 promote, 3 remove, 4 transfer), node u64; in case 1 address and region bytes |
+//! | 8 status | |
 //!
 //! | answer | fields |
 //! |---|---|
@@ -24,13 +25,16 @@
 //! | 7 read index | index u64 |
 //! | 8 disk full | reserve u64, reason bytes |
 //! | 9 not the leader | |
+//! | 10 status | see [`status`] |
+
+mod status;
 
 use crate::codec::{bytes_of, list, put_bytes, write as write_codec};
 use crate::log::entry;
 use crate::log::watermark::{put_vote, vote};
 use crate::membership::{position, put_position};
 use crate::raft::{LogEntry, LogId, Peer, TypeConfig, Vote};
-use crate::{AtomicWrite, Entry, GroupId, NodeId};
+use crate::{AtomicWrite, Entry, GroupId, GroupStatus, NodeId};
 use bytes::{BufMut, Bytes, BytesMut};
 use engine::codec::{Decoder, Malformed, put_varint};
 use openraft::raft::{
@@ -44,6 +48,7 @@ const TAKE_OVER: u8 = 4;
 const READ_INDEX: u8 = 5;
 const PROPOSE: u8 = 6;
 const CHANGE: u8 = 7;
+const STATUS: u8 = 8;
 
 /// A request to a group.
 #[derive(Debug)]
@@ -55,6 +60,7 @@ pub(crate) enum Request {
     ReadIndex,
     Propose(Proposals),
     Change(Change),
+    Status,
 }
 
 /// Writes for the leader of a term.
@@ -93,6 +99,7 @@ pub(crate) enum Answer {
     ReadIndex(u64),
     DiskFull { reason: String, reserve: u64 },
     NotTheLeader,
+    Status(Box<GroupStatus>),
 }
 
 impl Request {
@@ -112,7 +119,7 @@ impl Request {
                 out.extend_from_slice(&request.to_node_id().to_le_bytes());
                 put_position(request.last_log_id().copied(), &mut out);
             }
-            Request::ReadIndex => {}
+            Request::ReadIndex | Request::Status => {}
             Request::Propose(proposals) => encode_proposals(proposals, &mut out),
             Request::Change(change) => encode_change(change, &mut out),
         }
@@ -128,6 +135,7 @@ impl Request {
             Request::ReadIndex => READ_INDEX,
             Request::Propose(_) => PROPOSE,
             Request::Change(_) => CHANGE,
+            Request::Status => STATUS,
         }
     }
 
@@ -148,7 +156,8 @@ impl Request {
             READ_INDEX => Request::ReadIndex,
             PROPOSE => Request::Propose(decode_proposals(&mut rest)?),
             CHANGE => Request::Change(decode_change(&mut rest)?),
-            _ => return Err(start.malformed("a request kind from 1 to 7")),
+            STATUS => Request::Status,
+            _ => return Err(start.malformed("a request kind from 1 to 8")),
         };
         rest.finish()?;
         Ok((group, request))
@@ -282,6 +291,10 @@ impl Answer {
                 put_bytes(&mut out, reason.as_bytes());
             }
             Answer::NotTheLeader => out.push(9),
+            Answer::Status(group) => {
+                out.push(10);
+                status::encode(group, &mut out);
+            }
         }
         Bytes::from(out)
     }
@@ -307,7 +320,8 @@ impl Answer {
                 Answer::DiskFull { reason: text(&mut rest)?, reserve }
             }
             9 => Answer::NotTheLeader,
-            _ => return Err(start.malformed("an answer kind from 0 to 9")),
+            10 => Answer::Status(Box::new(status::decode(&mut rest)?)),
+            _ => return Err(start.malformed("an answer kind from 0 to 10")),
         };
         rest.finish()?;
         Ok(answer)

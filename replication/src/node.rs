@@ -5,6 +5,7 @@
 //!   this node the only member, and the Raft log begins after it.
 //! - A node that is to join begins with nothing; the leader sends it everything.
 
+use crate::bugs::{self, Bug};
 use crate::group::{Group, GroupOptions, Parts};
 use crate::home::Home;
 use crate::inbox::Inbox;
@@ -318,7 +319,7 @@ fn config(timing: Timing, group: GroupId) -> Config {
         max_in_snapshot_log_to_keep: 0,
         // A leader that comes back must be elected: having sent entries that it then lost, it would give the same
         // positions to others.
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(bugs::seeded(Bug::LeaderRestore)),
         // A node that comes back does not disturb a leader that the others hear.
         enable_pre_vote: Some(true),
         allow_log_reversion: Some(false),

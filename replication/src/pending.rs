@@ -6,6 +6,7 @@
 //!   certain never to happen: all entries of its term that are in the log have been applied. It may be proposed again.
 //! - When a Raft snapshot takes the place of entries that were never seen here, the outcome is lost.
 
+use crate::bugs::{self, Bug};
 use crate::{Outcome, WriteError};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -98,7 +99,9 @@ impl Pending {
         let mut state = self.state.lock();
         state.term = state.term.max(term);
         for (_, waiting) in std::mem::take(&mut state.waiting) {
-            tell(waiting.reply, Verdict::Hidden);
+            let hidden =
+                if bugs::seeded(Bug::HiddenIsNotApplied) { Verdict::NotApplied } else { Verdict::Hidden };
+            tell(waiting.reply, hidden);
         }
     }
 }

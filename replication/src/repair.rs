@@ -103,7 +103,8 @@ pub(crate) async fn mend(core: &Arc<Core>) -> Result<(), String> {
 fn others(core: &Core) -> Vec<NodeId> {
     let membership = core.replica.membership();
     let leader = core.raft.metrics().borrow().current_leader;
-    let mut others: Vec<u64> = membership.nodes().map(|(id, _)| *id).filter(|id| *id != core.node.0).collect();
+    let mut others: Vec<u64> =
+        membership.nodes().map(|(id, _)| *id).filter(|id| *id != core.node.0).collect();
     others.sort_by_key(|id| (Some(*id) == leader, *id));
     others.into_iter().map(NodeId).collect()
 }

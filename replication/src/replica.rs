@@ -7,6 +7,7 @@
 //! - A proposal names a record that its proposer had applied, and its content hash. A replica that has another
 //!   hash there differs, and stops before it applies anything more.
 
+use crate::bugs::{self, Bug};
 use crate::hashes::Hashes;
 use crate::log::LogStore;
 use crate::membership;
@@ -156,10 +157,17 @@ impl Replica {
             Payload::Normal(proposed) => {
                 let proposal = Proposal::decode(&proposed.0).map_err(io::Error::other)?;
                 let requests = proposal.entry.requests();
-                if proposal.term != term {
+                if proposal.term != term && !bugs::seeded(Bug::NoFence) {
                     return Ok((nothing(Vec::new()), Answer::Fenced, requests));
                 }
                 self.compare(proposal.reference)?;
+                let mut proposal = proposal;
+                if bugs::seeded(Bug::OwnClock) {
+                    proposal.entry = proposal.entry.at(engine.env().clock.now_ms());
+                }
+                if self.node == 2 && bugs::seeded_at_times(Bug::ApplySkips, 200) {
+                    return Ok((nothing(Vec::new()), Answer::Applied(Vec::new()), requests));
+                }
                 let state = engine.newest().at_time(clock_ms(&applied, &proposal.entry));
                 let application =
                     apply(&state, &applied, version, &proposal.entry).map_err(io::Error::other)?;

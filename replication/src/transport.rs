@@ -69,12 +69,13 @@ pub enum TransportError {
         /// How long it was waited for, in milliseconds.
         within_ms: u64,
     },
-    /// It refuses us: another cluster, another format, or we were removed. A person must look.
-    #[error("node {node} refuses this node: {reason}")]
+    /// This node and that one do not go together: another cluster or format, a certificate, or one was removed. A
+    /// person must look.
+    #[error("no connection with node {node}: {reason}")]
     Refused {
         /// Which node.
         node: NodeId,
-        /// Its words.
+        /// What does not fit, in words of the one or the other.
         reason: String,
     },
     /// The message is over [`MESSAGE_LEN_MAX`] bytes. Send less.

@@ -9,7 +9,7 @@ use denokv_proto::datapath::{
 };
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::{http1, http2};
-use hyper::{Method, Request, Uri, header};
+use hyper::{Method, Request, Response, Uri, header};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use serde::Deserialize;
@@ -74,6 +74,8 @@ pub struct Session {
     address: String,
     http: Http,
     path: String,
+    /// Where reads may be eventual, when the server says so.
+    eventual_path: Option<String>,
     token: String,
     database_id: String,
     version: u8,
@@ -111,7 +113,7 @@ impl Session {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from_static(br#"{"supportedVersions":[2,3]}"#)))
             .map_err(|e| Error::Protocol(e.to_string()))?;
-        let body = sender.send(request).await?;
+        let body = sender.send(request).await?.into_body();
         let metadata: Metadata =
             serde_json::from_slice(&body).map_err(|e| Error::Protocol(format!("metadata: {e}")))?;
         let strong = metadata.endpoints.iter().find(|endpoint| endpoint.consistency == "strong");
@@ -121,10 +123,13 @@ impl Session {
             None => split_url(&endpoint.url)?,
         };
         let path = path.trim_end_matches('/').to_owned();
+        let eventual = metadata.endpoints.iter().find(|endpoint| endpoint.consistency == "eventual");
+        let eventual_path = eventual.filter(|endpoint| endpoint.url.starts_with('/'));
         Ok(Session {
             address,
             http,
             path,
+            eventual_path: eventual_path.map(|endpoint| endpoint.url.trim_end_matches('/').to_owned()),
             token: metadata.token,
             database_id: metadata.database_id,
             version: metadata.version,
@@ -138,10 +143,10 @@ impl Session {
     /// When nobody listens there.
     pub async fn connect(&self) -> Result<Client> {
         let sender = Sender::open(&self.address, self.http).await?;
-        let template = |method: &str| {
+        let template = |path: &str, method: &str| {
             Request::builder()
                 .method(Method::POST)
-                .uri(target(&self.address, &format!("{}/{method}", self.path), self.http))
+                .uri(target(&self.address, &format!("{path}/{method}"), self.http))
                 .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
                 .header(header::HOST, &self.address)
                 .header(header::CONTENT_TYPE, "application/x-protobuf")
@@ -153,8 +158,12 @@ impl Session {
         Ok(Client {
             sender,
             has_read_status: self.version >= 3,
-            read: template("snapshot_read")?,
-            write: template("atomic_write")?,
+            read: template(&self.path, "snapshot_read")?,
+            read_eventually: match &self.eventual_path {
+                Some(path) => template(path, "snapshot_read")?,
+                None => template(&self.path, "snapshot_read")?,
+            },
+            write: template(&self.path, "atomic_write")?,
         })
     }
 }
@@ -167,6 +176,8 @@ pub struct Client {
     has_read_status: bool,
     /// What every read looks like, without its body.
     read: Request<()>,
+    /// What every eventual read looks like, without its body.
+    read_eventually: Request<()>,
     /// What every write looks like, without its body.
     write: Request<()>,
 }
@@ -179,7 +190,26 @@ impl Client {
     /// When the connection fails, the server refuses, or the answer is not one for this request.
     pub async fn snapshot_read(&mut self, read: &SnapshotRead) -> Result<SnapshotReadOutput> {
         let request = with_body(&self.read, read);
-        let output: SnapshotReadOutput = decode(self.sender.send(request).await?)?;
+        let answer = self.sender.send(request).await?;
+        self.read_output(read, answer.into_body())
+    }
+
+    /// Reads ranges from one snapshot, which may be of the past; with how old it is at most, in milliseconds, where the
+    /// server says so. A server without eventual reads gives a strong one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::snapshot_read`].
+    pub async fn eventual_read(&mut self, read: &SnapshotRead) -> Result<(SnapshotReadOutput, Option<u64>)> {
+        let request = with_body(&self.read_eventually, read);
+        let answer = self.sender.send(request).await?;
+        let header = answer.headers().get("x-cairn-staleness-ms");
+        let staleness_ms = header.and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok((self.read_output(read, answer.into_body())?, staleness_ms))
+    }
+
+    fn read_output(&self, read: &SnapshotRead, body: Bytes) -> Result<SnapshotReadOutput> {
+        let output: SnapshotReadOutput = decode(body)?;
         let whole = output.ranges.len() == read.ranges.len();
         if !whole || (self.has_read_status && output.status != SnapshotReadStatus::SrSuccess as i32) {
             return Err(Error::Protocol(format!("a read with status {}", output.status)));
@@ -206,7 +236,7 @@ impl Client {
     /// When the server refuses, or when the connection fails: then the outcome is unknown.
     pub async fn atomic_write(&mut self, write: &AtomicWrite) -> Result<AtomicWriteOutput> {
         let request = with_body(&self.write, write);
-        decode(self.sender.send(request).await?)
+        decode(self.sender.send(request).await?.into_body())
     }
 }
 
@@ -245,7 +275,7 @@ impl Sender {
         })
     }
 
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Bytes> {
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>> {
         let response = match self {
             Sender::One(sender) => {
                 sender.ready().await?;
@@ -256,11 +286,12 @@ impl Sender {
                 sender.send_request(request).await?
             }
         };
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let (head, body) = response.into_parts();
+        let status = head.status;
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
         let body = body.map_err(|e| Error::Body(e.to_string()))?.to_bytes();
         if status.is_success() {
-            return Ok(body);
+            return Ok(Response::from_parts(head, body));
         }
         Err(Error::Status { status: status.as_u16(), text: String::from_utf8_lossy(&body).into_owned() })
     }

@@ -84,10 +84,12 @@ fn new_node(view: &View<'_>, row: &NodeRow) -> Result<(NodeId, Change)> {
             "the cluster has {NODES_MAX} nodes, and that is the most"
         )));
     }
-    let last = view.number(NEXT_NODE)?;
-    let id = NodeId(last.as_ref().map_or(0, |last| last.row) + 1);
+    // Before its beginning is written down, the catalog does not know the id of the node that began it.
+    let begun = || CatalogError::Conflict("the cluster is only beginning: ask again".to_owned());
+    let last = view.number(NEXT_NODE)?.ok_or_else(begun)?;
+    let id = NodeId(last.row + 1);
     let change = Change::default()
-        .if_stamp(NEXT_NODE, last.map(|last| last.stamp))
+        .if_still(NEXT_NODE, &last)
         .if_absent(&peer_key(&row.address))
         .if_absent(&node_key(id))
         .set_u64(NEXT_NODE, id.0)

@@ -4,6 +4,8 @@
 //! Order at the end: hand leadership over, stop accepting, end watches, answer what runs, ship the last commits, end the
 //! groups, close the engines. A signal ends with exit code 0, a failure with 1.
 
+mod certificates;
+mod join;
 mod start;
 mod upload_bar;
 mod welcome;
@@ -59,8 +61,9 @@ enum Served {
 
 async fn serve(started: Started) -> anyhow::Result<Served> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let Started { listener, connect, metrics, node, background, shipping, stop, transport, .. } = started;
-    let server = tokio::spawn(server::serve(listener, connect, metrics, stop.subscribe()));
+    let Started { listener, tls, connect, metrics, node, background, shipping, stop, transport, .. } =
+        started;
+    let server = tokio::spawn(server::serve(listener, tls, connect, metrics, stop.subscribe()));
     let failed = tokio::select! {
         _signal = terminate.recv() => None,
         _signal = interrupt.recv() => None,

@@ -6,10 +6,13 @@
 
 use super::hex;
 use super::identity::Identity;
-use super::operator::{GroupLineage, JoinAnswer, JoinRequest};
+use super::operator::{GroupLineage, JoinAnswer};
+use super::status::ClusterStatus;
 use crate::config::cluster::ClusterSettings;
 use engine::{Lineage, LineageId, Versionstamp};
 use replication::{ClusterId, GroupId, NodeId};
+
+pub use super::operator::JoinRequest as Request;
 
 /// How a node begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,8 +85,8 @@ fn resume(told: &ClusterSettings, was: Identity, address: String) -> Result<Iden
 }
 
 /// What a node says that wants to join.
-pub fn request(told: &ClusterSettings, attempt: [u8; 16]) -> JoinRequest {
-    JoinRequest {
+pub fn request(told: &ClusterSettings, attempt: [u8; 16]) -> Request {
+    Request {
         address: told.peer.as_ref().map(|peer| peer.advertised()).unwrap_or_default(),
         region: told.region.clone().unwrap_or_default(),
         votes: !told.learner,
@@ -116,6 +119,29 @@ pub fn admitted(
         region: answer.region.clone(),
     };
     Ok((identity, lineages))
+}
+
+/// Whether a node that answers is one of the cluster and lineage of `own`.
+///
+/// # Errors
+///
+/// When it is not.
+pub fn check_same(own: &Identity, other: &ClusterStatus) -> Result<(), CannotBegin> {
+    let (cluster, lineage) = (own.cluster.to_string(), own.lineage.to_string());
+    if other.cluster != cluster {
+        return Err(CannotBegin(format!(
+            "the data directory belongs to cluster {cluster}, and the nodes to join to cluster {}",
+            other.cluster
+        )));
+    }
+    if other.lineage != lineage {
+        return Err(CannotBegin(format!(
+            "the cluster was begun anew: the data directory belongs to its lineage {lineage} (epoch {}), and the nodes to join \
+             to {} (epoch {}). Empty the data directory and join as a new node",
+            own.epoch, other.lineage, other.epoch
+        )));
+    }
+    Ok(())
 }
 
 fn lineage(group: &GroupLineage) -> Option<(GroupId, Lineage)> {
@@ -196,6 +222,25 @@ mod tests {
         let hidden = told(|flags| flags.peer_addr = None)?;
         assert!(refused(&hidden, known(Some(identity()), &[0, 1])).contains("say --peer-addr"));
         Ok(())
+    }
+
+    #[test]
+    fn a_node_of_another_cluster_or_lineage_is_told_apart() {
+        let own = identity();
+        let of = |cluster: [u8; 16], lineage: [u8; 16]| ClusterStatus {
+            cluster: hex::encode(cluster),
+            lineage: hex::encode(lineage),
+            epoch: 1,
+            node: 2,
+            primary_region: None,
+            nodes: Vec::new(),
+            groups: Vec::new(),
+        };
+        assert_eq!(check_same(&own, &of(own.cluster.0, own.lineage.0)), Ok(()));
+        let other = check_same(&own, &of([9; 16], own.lineage.0));
+        assert!(other.is_err_and(|error| error.to_string().contains("to join to cluster 0909")));
+        let anew = check_same(&own, &of(own.cluster.0, [9; 16]));
+        assert!(anew.is_err_and(|error| error.to_string().contains("was begun anew")));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! - Every node has one and looks after the groups that it leads; the leader of the catalog also forgets nodes that are in no
 //!   group any more, and databases whose data is gone.
 //! - A step is decided on a catalog that a majority has confirmed: an old one could take out a node that has just joined.
+//! - It also writes down where its own node is, when that has changed.
 //! - A step that fails is tried again at the next look. Nothing is remembered but for how long a better leader was there.
 
 use super::operator::Operator;
@@ -34,12 +35,20 @@ pub struct Steward {
     /// What the transport was told.
     addresses: BTreeMap<NodeId, String>,
     forgotten: BTreeSet<NodeId>,
+    /// Where leaders are to be kept, until that was written down.
+    primary_region: Option<String>,
 }
 
 impl Steward {
-    /// A steward of the operator's node.
-    pub const fn new(operator: Operator) -> Steward {
-        Steward { operator, better: BTreeMap::new(), addresses: BTreeMap::new(), forgotten: BTreeSet::new() }
+    /// A steward of the operator's node. If the catalog does not say where leaders are kept, it is to say `primary_region`.
+    pub const fn new(operator: Operator, primary_region: Option<String>) -> Steward {
+        Steward {
+            operator,
+            better: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
+            primary_region,
+        }
     }
 
     /// Looks until `stopping` is true.
@@ -64,10 +73,12 @@ impl Steward {
     pub(super) async fn look(&mut self) {
         let Some(seen) = self.wanted() else { return };
         self.tell_transport(&seen);
+        self.announce(&seen).await;
         for group in self.cluster().groups() {
             self.look_after(group, &seen).await;
         }
         if self.leads(GroupId::CATALOG) {
+            self.keep_leaders(&seen).await;
             self.forget_nodes(&seen).await;
             self.forget_databases().await;
         }
@@ -110,6 +121,28 @@ impl Steward {
                 self.cluster().forget(id);
                 self.addresses.remove(&id);
             }
+        }
+    }
+
+    /// Writes down where this node is, when the catalog here says otherwise.
+    async fn announce(&self, seen: &Wanted) {
+        let own = self.operator.identity();
+        let known = seen.nodes.iter().find(|(id, _)| *id == own.node).map(|(_, row)| row);
+        if known.is_some_and(|row| row.address != own.address || row.region != own.region)
+            && let Err(error) = self.operator.announce().await
+        {
+            tracing::warn!(%error, "cannot tell the others where this node is");
+        }
+    }
+
+    /// Writes down once where leaders are kept, unless somebody said it before.
+    async fn keep_leaders(&mut self, seen: &Wanted) {
+        let Some(region) = self.primary_region.clone() else { return };
+        let stands = || seen.nodes.iter().any(|(_, row)| row.region == region);
+        let is_said = seen.primary_region.is_some()
+            || (stands() && self.operator.set_primary_region(Some(&region)).await.is_ok());
+        if is_said {
+            self.primary_region = None;
         }
     }
 

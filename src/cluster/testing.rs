@@ -6,11 +6,11 @@ use super::seam::{Cluster, ClusterError, Place, Result};
 use super::status::{GroupStatus, Member, Role};
 use crate::catalog::testing::Store;
 use crate::catalog::{self, View};
-use crate::clock::ServingClock;
 use crate::testing::FakeClock;
 use async_trait::async_trait;
 use engine::{Env, Lineage, LineageId, Snapshot};
 use parking_lot::Mutex;
+use replication::ServingClock;
 use replication::{AtomicWrite, ClusterId, DatabaseNumber, Entry, GroupId, NodeId, Outcome, RequestId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -173,7 +173,8 @@ impl Cluster for FakeCluster {
 
     async fn delete_database(&self, group: GroupId, database: DatabaseNumber) -> Result<()> {
         self.available()?;
-        let applied = self.store.apply(&Entry::DeleteDatabase { time_ms: 1, database });
+        let applied =
+            self.store.apply(&Entry::DeleteDatabase { time_ms: 1, request: self.request_id(), database });
         applied.map_err(|error| ClusterError::Failed(error.to_string()))?;
         self.state(|state| state.deleted.push((group.0, database.0)));
         Ok(())

@@ -7,10 +7,12 @@
 //! | `/v2/eventual/...` | its data path, eventual; takes no writes |
 //! | `/databases/<id>/connect` | metadata exchange of a database |
 //! | `/databases/<id>/v2/...` | its data path, as above |
+//! | `/admin/v1/...` | the admin API, see [`crate::admin`] |
 //! | `/healthz`, `/readyz`, `/metrics` | how the server stands |
 
 use super::Consistency;
 use super::exchange::DATA_PATH;
+use crate::admin::ADMIN_PATH;
 use crate::metrics::Endpoint;
 use hyper::Method;
 use uuid::Uuid;
@@ -28,6 +30,7 @@ pub(super) struct Target {
 pub(super) enum Route {
     Exchange,
     Data(Data),
+    Admin,
     Health,
     Ready,
     Metrics,
@@ -55,6 +58,7 @@ impl Target {
             "/healthz" => alone(Route::Health),
             "/readyz" => alone(Route::Ready),
             "/metrics" => alone(Route::Metrics),
+            _ if after_admin(path).is_some() => alone(Route::Admin),
             _ => match path.strip_prefix("/databases/") {
                 Some(rest) => Target::of_database(rest),
                 None => alone(Route::Data(Data::of(path.strip_prefix(DATA_PATH)?)?)),
@@ -71,6 +75,11 @@ impl Target {
         };
         Some(Target { route, database })
     }
+}
+
+/// The rest of a path of the admin API.
+pub(super) fn after_admin(path: &str) -> Option<&str> {
+    path.strip_prefix(ADMIN_PATH).filter(|rest| rest.starts_with('/'))
 }
 
 impl Data {
@@ -92,12 +101,14 @@ impl Route {
     pub(super) const fn allow(self) -> &'static str {
         match self {
             Route::Exchange | Route::Data(_) => "POST",
+            Route::Admin => "GET, POST, PUT, DELETE",
             Route::Health | Route::Ready | Route::Metrics => "GET",
         }
     }
 
     pub(super) fn allows(self, method: &Method) -> bool {
-        self.allow() == method.as_str()
+        // The admin API says itself which of its paths takes what.
+        self == Route::Admin || self.allow() == method.as_str()
     }
 
     /// How it is counted.
@@ -108,6 +119,7 @@ impl Route {
             Route::Data(Data::SnapshotRead(Consistency::Eventual)) => Endpoint::EventualRead,
             Route::Data(Data::AtomicWrite) => Endpoint::AtomicWrite,
             Route::Data(Data::Watch(_)) => Endpoint::Watch,
+            Route::Admin => Endpoint::Admin,
             Route::Health | Route::Ready | Route::Metrics => Endpoint::Other,
         }
     }
@@ -143,6 +155,8 @@ mod tests {
             "/v2/eventual",
             "/v2/eventual/atomic_write",
             "/v22/watch",
+            "/admin/v1",
+            "/admin/v10/cluster",
             "/databases",
             "/databases/",
             "/databases//connect",

@@ -111,7 +111,7 @@ fn identities_json() -> String {
 }
 
 /// Ports that were free a moment ago; held together, so that they differ.
-fn free_ports<const N: usize>() -> TestResult<[u16; N]> {
+pub(crate) fn free_ports<const N: usize>() -> TestResult<[u16; N]> {
     let listeners: Vec<_> =
         (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<_>>()?;
     let mut ports = [0; N];

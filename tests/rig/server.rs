@@ -9,9 +9,16 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+/// The binary under test.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_cairn");
+
 /// The binary under test, with nothing of the caller's environment that it would read.
 pub(crate) fn cairn() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
+    cleaned(Command::new(BINARY))
+}
+
+/// A command that runs [`BINARY`], with nothing of the caller's environment that it would read.
+pub(crate) fn cleaned(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         let name_text = name.to_string_lossy();
         if ["CAIRN_", "DENO_KV_", "AWS_", "RUST_LOG"].iter().any(|prefix| name_text.starts_with(prefix)) {
@@ -31,8 +38,12 @@ pub(crate) struct Serve {
 impl Serve {
     /// On a data directory, on a free port, with the tests' token and a log in JSON.
     pub(crate) fn on(data: &Path) -> Serve {
-        let mut command = cairn();
-        command.arg("serve").arg("--data").arg(data).args(["--addr", "127.0.0.1:0", "--log-format", "json"]);
+        Serve::by(cairn(), data, "127.0.0.1:0")
+    }
+
+    /// By a command that runs the binary, on an address.
+    pub(crate) fn by(mut command: Command, data: &Path, addr: &str) -> Serve {
+        command.arg("serve").arg("--data").arg(data).args(["--addr", addr, "--log-format", "json"]);
         command.env("DENO_KV_ACCESS_TOKEN", TOKEN);
         Serve { command }
     }
@@ -78,7 +89,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn wait_until_ready(&mut self) -> TestResult {
+    /// Waits until it says that it is ready.
+    pub(crate) fn wait_until_ready(&mut self) -> TestResult {
         let ready = until("the server is ready", || {
             anyhow::ensure!(self.is_alive()?, "the server ended");
             if !self.find_url() {
@@ -139,9 +151,14 @@ impl Server {
 
     /// Sends SIGTERM and waits for the end.
     pub(crate) fn terminate(&mut self) -> TestResult<ExitStatus> {
-        let pid = Pid::from_raw(i32::try_from(self.child.id())?).context("a process has an id")?;
-        kill_process(pid, Signal::TERM)?;
+        self.signal(Signal::TERM)?;
         self.wait()
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> TestResult {
+        let pid = Pid::from_raw(i32::try_from(self.child.id())?).context("a process has an id")?;
+        Ok(kill_process(pid, signal)?)
     }
 
     /// Waits for the end.

@@ -8,6 +8,7 @@
 //!   older: it is kept, as a delete, while something older may lie below, and dropped otherwise.
 
 use super::Bounds;
+use crate::bugs::{self, Bug};
 use crate::entry::{Entry, Version};
 use crate::horizon::Horizon;
 use bytes::Bytes;
@@ -32,6 +33,9 @@ impl Retention {
     /// What to write in place of `entry`, the next in internal order; `None` drops it.
     /// `older_below` says whether older versions of a key may lie outside of what is rewritten.
     pub(crate) fn keep(&mut self, entry: Entry, older_below: impl FnOnce(&[u8]) -> bool) -> Option<Entry> {
+        if bugs::seeded(Bug::TombstoneDropped) && matches!(entry.version, Version::Delete) {
+            return None;
+        }
         if entry.key != self.key {
             self.key = entry.key.clone();
             self.horizon = self.bounds.horizons.of(&entry.key);

@@ -16,6 +16,8 @@ pub(crate) struct Toy {
     keys: BTreeMap<Vec<u8>, Vec<Version>>,
     pub(crate) applied: Applied,
     pub(crate) times_ms: BTreeMap<u64, u64>,
+    /// The last commit up to each version.
+    stamps: BTreeMap<u64, Versionstamp>,
 }
 
 /// The newest state at a time.
@@ -25,7 +27,7 @@ impl Toy {
     pub(crate) fn new() -> Self {
         let applied =
             Applied { version: 0, term: 0, time_ms: 0, hash: ContentHash::EMPTY, stamp: Versionstamp::ZERO };
-        Self { keys: BTreeMap::new(), applied, times_ms: BTreeMap::new() }
+        Self { keys: BTreeMap::new(), applied, times_ms: BTreeMap::new(), stamps: BTreeMap::new() }
     }
 
     /// Applies one entry of these writes.
@@ -50,6 +52,7 @@ impl Toy {
         }
         self.applied =
             Applied { version: record.version, time_ms: record.time_ms, hash: record.hash, ..self.applied };
+        self.stamps.insert(record.version, self.applied.stamp);
         self.times_ms.insert(record.version, record.time_ms);
         application.outcomes
     }
@@ -72,6 +75,11 @@ impl Toy {
     /// The clock at a stamp.
     pub(crate) fn time_at(&self, at: Versionstamp) -> u64 {
         self.times_ms.range(..=at.version()).next_back().map_or(0, |(_, time_ms)| *time_ms)
+    }
+
+    /// The last commit that is not above a version.
+    pub(crate) fn commit_at(&self, version: u64) -> Versionstamp {
+        self.stamps.range(..=version).next_back().map_or(Versionstamp::ZERO, |(_, stamp)| *stamp)
     }
 
     /// Everything, in the end.

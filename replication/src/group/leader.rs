@@ -66,12 +66,11 @@ impl Leadership {
         runtime::timeout_at(deadline, known).await.ok().flatten()
     }
 
-    /// Waits for a change, at most until `deadline`.
-    pub(super) async fn change_by(&self, deadline: runtime::Instant) {
+    /// Waits until `node` leads. False at the deadline, or when this node's part in the group ends before.
+    pub(super) async fn is_led_by(&self, node: NodeId, deadline: runtime::Instant) -> bool {
         let mut metrics = self.metrics.clone();
-        drop(metrics.borrow_and_update());
-        // The end of the metrics and the end of the time are both ends of the wait.
-        let _changed_or_not = runtime::timeout_at(deadline, metrics.changed()).await;
+        let led = metrics.wait_for(|metrics| leader(metrics).is_some_and(|leader| leader.node == node));
+        matches!(runtime::timeout_at(deadline, led).await, Ok(Ok(_)))
     }
 }
 

@@ -147,11 +147,8 @@ impl Core {
         let deadline = runtime::now() + Duration::from_millis(HAND_OVER_MS_MAX);
         let ended = |error: openraft::errors::Fatal<TypeConfig>| ChangeError::Unavailable(error.to_string());
         self.raft.trigger().transfer_leader(to.0).await.map_err(ended)?;
-        while runtime::now() < deadline {
-            if self.leadership.now().is_some_and(|leader| leader.node == to) {
-                return Ok(());
-            }
-            self.leadership.change_by(deadline).await;
+        if self.leadership.is_led_by(to, deadline).await {
+            return Ok(());
         }
         Err(ChangeError::Unavailable(format!("node {to} has not taken over")))
     }

@@ -5,6 +5,7 @@
 //! - Nothing is taken while the disk is filled up to its reserve.
 
 use super::{Core, Work};
+use crate::bugs::{self, Bug};
 use crate::message::{Answer, Proposals};
 use crate::pending::Verdict;
 use crate::proposal::Proposal;
@@ -205,7 +206,7 @@ impl Core {
         };
         for ((_, work), is_new) in works.into_iter().zip(taken) {
             let item = Item { term, work, counter: None, _room: None };
-            if is_new && self.proposer.send(item).await.is_err() {
+            if (is_new || bugs::seeded(Bug::ForwardedTwice)) && self.proposer.send(item).await.is_err() {
                 return Answer::Failed("this node is stopping".to_owned());
             }
         }

@@ -8,6 +8,7 @@
 use super::Core;
 use super::leader::Leader;
 use crate::ReadError;
+use crate::bugs::{self, Bug};
 use crate::message::{Answer, Request};
 use crate::runtime;
 use crate::transport::Channel;
@@ -45,7 +46,7 @@ impl Rounds {
     }
 
     /// Joins the next round.
-    async fn join(&self) -> Index {
+    pub(super) async fn join(&self) -> Index {
         let (reply, index) = oneshot::channel();
         let ended = |_| "the group ended".to_owned();
         self.reads.send(reply).await.map_err(ended)?;
@@ -85,6 +86,9 @@ pub(super) async fn run(core: Arc<Core>, mut reads: Reads) {
 
 impl Core {
     pub(super) async fn barrier(&self, within: Duration) -> Result<(), ReadError> {
+        if bugs::seeded(Bug::NoBarrier) {
+            return Ok(());
+        }
         let deadline = runtime::now() + within;
         let mut reason = "no leader is known".to_owned();
         while runtime::now() < deadline {
@@ -92,6 +96,7 @@ impl Core {
                 return Ok(());
             }
             match runtime::timeout_at(deadline, self.rounds.join()).await {
+                Ok(Ok(_)) if bugs::seeded(Bug::BarrierWithoutApply) => return Ok(()),
                 Ok(Ok(index)) => {
                     let applied = runtime::timeout_at(deadline, self.replica.applied().wait_for(index)).await;
                     let behind =
@@ -122,6 +127,9 @@ impl Core {
 
     /// The index up to which everything was committed after the call, if this node leads.
     pub(crate) async fn read_index(&self) -> Index {
+        if bugs::seeded(Bug::ReadUnconfirmed) && self.leadership.own_term().is_some() {
+            return Ok(self.replica.applied().index());
+        }
         let policy = if self.options.lease_reads { ReadPolicy::LeaseRead } else { ReadPolicy::ReadIndex };
         let confirmed = self.raft.get_read_log_id(policy).await;
         confirmed.map(|(id, _applied)| id.index()).map_err(|error| error.to_string())

@@ -1,13 +1,22 @@
 //! How a group stands, as this node sees it.
 
-use super::{Core, Group};
-use crate::raft::{LogId, Peer};
+use super::{ChangeError, Core, Group};
+use crate::bugs::{self, Bug};
+use crate::message::{Answer, Request};
+use crate::raft::Peer;
 use crate::replica::index_of;
 use crate::runtime::{self, Instant};
+use crate::transport::Channel;
 use crate::{GroupId, NodeId};
 use engine::ContentHash;
 use openraft::ServerState;
 use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Pause between two rounds that are there to know how old the replica is.
+const REFRESH: Duration = Duration::from_millis(50);
 
 /// What a node is in a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,10 +49,12 @@ pub struct Member {
 }
 
 /// How a group stands.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupStatus {
     /// Which group.
     pub group: GroupId,
+    /// The node that says this.
+    pub node: NodeId,
     /// What this node is in it.
     pub role: Role,
     /// Who leads, if that is known.
@@ -60,43 +71,63 @@ pub struct GroupStatus {
     pub version: u64,
     /// The content hash there.
     pub hash: ContentHash,
+    /// Whether a change of members is half way.
+    pub is_changing: bool,
     /// Everybody, by id.
     pub members: Vec<Member>,
     /// Why this node's part in the group has ended by itself.
     pub failed: Option<String>,
 }
 
-/// When the leader was heard, and what it said was committed.
+/// How old what this replica shows may be: since when nothing was committed that it lacks.
+///
+/// A moment counts when everything that was committed by then is known to be applied here. Only a round that began then
+/// shows that, for what a leader says may have been long on its way.
 #[derive(Debug, Default)]
-pub(crate) struct Heard {
-    state: Mutex<(Option<(Instant, u64)>, Option<Instant>)>,
+pub(crate) struct Freshness {
+    moments: Mutex<Moments>,
+    asked: Notify,
 }
 
-impl Heard {
-    /// The leader said, at this moment, that entries up to `committed` are.
-    pub(crate) fn note(&self, committed: Option<LogId>, applied: u64) {
-        let mut state = self.state.lock();
-        settle(&mut state, applied);
-        // What was said before and is not applied yet is the older, and so the better, witness.
-        if state.0.is_none() {
-            state.0 = Some((runtime::now(), committed.map_or(0, |id| id.index)));
-            settle(&mut state, applied);
+#[derive(Debug, Default)]
+struct Moments {
+    /// When a round began, and the index that it found, which is not applied yet.
+    coming: Option<(Instant, u64)>,
+    /// When the last round began whose index is applied.
+    reached: Option<Instant>,
+}
+
+impl Freshness {
+    /// Everything that was committed at this moment is applied once `index` is.
+    fn note(&self, at: Instant, index: u64, applied: u64) {
+        let mut moments = self.moments.lock();
+        moments.settle(applied);
+        // What was found before and is not applied yet is reached earlier.
+        moments.coming.get_or_insert((at, index));
+        moments.settle(applied);
+    }
+
+    fn reached(&self, applied: u64) -> Option<Instant> {
+        let mut moments = self.moments.lock();
+        moments.settle(applied);
+        moments.reached
+    }
+}
+
+impl Moments {
+    fn settle(&mut self, applied: u64) {
+        if let Some((at, _)) = self.coming.take_if(|(_, index)| applied >= *index) {
+            self.reached = Some(at);
         }
     }
-
-    /// The newest moment of which everything committed by then is applied here.
-    fn fresh_at(&self, applied: u64) -> Option<Instant> {
-        let mut state = self.state.lock();
-        settle(&mut state, applied);
-        state.1
-    }
 }
 
-fn settle(state: &mut (Option<(Instant, u64)>, Option<Instant>), applied: u64) {
-    if let Some((at, committed)) = state.0
-        && applied >= committed
-    {
-        *state = (None, Some(at));
+/// Has a round of its own run now and then while somebody asks how old the replica is, until the group ends.
+pub(super) async fn keep_fresh(core: Arc<Core>) {
+    loop {
+        core.freshness.asked.notified().await;
+        core.refresh().await;
+        runtime::sleep(REFRESH).await;
     }
 }
 
@@ -111,26 +142,54 @@ impl Group {
         self.core.leadership.own_term().is_some()
     }
 
-    /// How old what this replica shows may be, in milliseconds; `None` when no leader was heard.
-    pub fn staleness_ms(&self) -> Option<u64> {
-        let millis = |elapsed: std::time::Duration| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        if self.core.leadership.own_term().is_some() {
-            let metrics = self.core.raft.data_metrics();
-            let acked = metrics.borrow().last_quorum_acked;
-            return acked.map(|at| millis(runtime::now() - at.into_inner()));
+    /// How the group stands as its leader sees it, which alone knows of the progress of others.
+    ///
+    /// # Errors
+    ///
+    /// When no leader answers in time.
+    pub async fn leader_status(&self, within: Duration) -> Result<GroupStatus, ChangeError> {
+        let core = &self.core;
+        let deadline = runtime::now() + within;
+        let Some(leader) = core.leadership.known_by(deadline).await else {
+            return Err(ChangeError::Unavailable(format!("group {} has no leader", core.id)));
+        };
+        if leader.node == core.node {
+            return Ok(core.status());
         }
-        let fresh_at = self.core.heard.fresh_at(self.core.replica.applied().index())?;
-        Some(millis(runtime::now() - fresh_at))
+        let unavailable = |reason: String| ChangeError::Unavailable(reason);
+        let request = Request::Status.encode(core.id);
+        let answer = core.transport.call(leader.node, Channel::Log, request, deadline - runtime::now()).await;
+        let answer = answer.map_err(|error| unavailable(error.to_string()))?;
+        match Answer::decode(&answer).map_err(|error| unavailable(error.to_string()))? {
+            Answer::Status(status) => Ok(*status),
+            _ => Err(unavailable(format!("node {} does not lead", leader.node))),
+        }
+    }
+
+    /// How old what this replica shows may be, in milliseconds; `None` when that is unknown: no leader has confirmed
+    /// anything yet. Asking has it found out anew, so that the next answer is smaller.
+    pub fn staleness_ms(&self) -> Option<u64> {
+        if bugs::seeded(Bug::StalenessLies) {
+            return Some(0);
+        }
+        let freshness = &self.core.freshness;
+        freshness.asked.notify_one();
+        let reached = freshness.reached(self.core.replica.applied().index())?;
+        // Rounded up: it is a bound.
+        Some(u64::try_from(reached.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1))
     }
 }
 
 impl Core {
-    /// Notes what a leader said.
-    pub(crate) fn hear(&self, committed: Option<LogId>) {
-        self.heard.note(committed, self.replica.applied().index());
+    /// Finds out how far the log is committed now, and notes when that was asked.
+    async fn refresh(&self) {
+        let began = runtime::now();
+        if let Ok(index) = self.rounds.join().await {
+            self.freshness.note(began, index, self.replica.applied().index());
+        }
     }
 
-    pub(super) fn status(&self) -> GroupStatus {
+    pub(crate) fn status(&self) -> GroupStatus {
         let metrics = self.raft.metrics().borrow().clone();
         let applied = self.replica.engine().applied();
         let membership = metrics.membership_config.membership();
@@ -157,6 +216,7 @@ impl Core {
         members.sort_by_key(|member| member.node);
         GroupStatus {
             group: self.id,
+            node: self.node,
             role: role(metrics.state),
             leader: metrics.current_leader.map(NodeId),
             term: metrics.current_term,
@@ -165,6 +225,7 @@ impl Core {
             applied_index: index_of(applied.version),
             version: applied.version,
             hash: applied.hash,
+            is_changing: membership.get_joint_config().len() > 1,
             members,
             failed: metrics.running_state.err().map(|fatal| fatal.to_string()),
         }

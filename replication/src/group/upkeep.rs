@@ -5,6 +5,7 @@
 //!   behind, both within bounds in bytes. A follower that needs more gets a Raft snapshot.
 
 use super::Core;
+use crate::bugs::{self, Bug};
 use crate::replica::index_of;
 use crate::runtime;
 use std::sync::Arc;
@@ -28,9 +29,13 @@ impl Core {
         }
         let engine = self.replica.engine();
         let durable =
-            runtime::spawn_blocking(move || engine.sync()).await.map_err(|error| error.to_string())?;
+            runtime::spawn_blocking(
+                move || if bugs::seeded(Bug::PurgedTooFar) { Ok(0) } else { engine.sync() },
+            )
+            .await
+            .map_err(|error| error.to_string())?;
         let durable = index_of(durable.map_err(|error| error.to_string())?);
-        let until = wanted.min(durable);
+        let until = if bugs::seeded(Bug::PurgedTooFar) { wanted } else { wanted.min(durable) };
         if until <= purged {
             return Ok(());
         }

@@ -9,6 +9,7 @@ use super::chain::Chain;
 use super::entry;
 use super::watermark::{put_vote, vote as decode_vote};
 use super::writer::{Done, LINEAGE, Log, Operation, PURGED, TAIL, VOTE};
+use crate::bugs::{self, Bug};
 use crate::membership::{position, put_position};
 use crate::raft::{LogEntry, LogId, TypeConfig, Vote};
 use crate::{GroupId, OpenError};
@@ -69,7 +70,7 @@ impl LogStore {
     pub(crate) fn open(log: &Arc<Log>, group: GroupId) -> Result<LogStore, OpenError> {
         let state = recover(log, group.0).map_err(|source| OpenError::ReadLog { group, source })?;
         let known = log.known(group.0);
-        if state.last < known.durable {
+        if state.last < known.durable && !bugs::seeded(Bug::WatermarkIgnored) {
             let position = |id: Option<LogId>| id.map_or((0, 0), |id| (id.leader_id.term, id.index));
             return Err(OpenError::LogBehind {
                 group,
@@ -362,6 +363,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        if bugs::seeded(Bug::VoteNotSaved) {
+            self.state.lock().vote = Some(*vote);
+            return Ok(());
+        }
         let mut bytes = Vec::new();
         put_vote(Some(vote), &mut bytes);
         let mut operation = Operation::on(self.group);

@@ -8,6 +8,7 @@ use super::entry;
 use super::file_system::Files;
 use super::raw::{RawEntries, RawEntry};
 use super::watermark::{Found, GROUPS_MAX, Watermark};
+use crate::bugs::{self, Bug};
 use crate::raft::{LogEntry, LogId, TypeConfig, Vote};
 use crate::{GroupId, OpenError};
 use bytes::Bytes;
@@ -175,7 +176,10 @@ impl Log {
         }
     }
 
-    pub(super) fn submit(&self, operation: Operation) {
+    pub(super) fn submit(&self, mut operation: Operation) {
+        if bugs::seeded(Bug::AckedBeforeWritten) {
+            answer(std::mem::replace(&mut operation.done, Done::Nobody), Ok(()));
+        }
         if let Err(mpsc::error::SendError(operation)) = self.queue.send(operation) {
             answer(operation.done, Err(io::Error::other("the writer of the Raft log has ended")));
         }
@@ -382,7 +386,8 @@ impl Shared {
             purges |= operation.purge_to.is_some();
             add(&mut batch, operation)?;
         }
-        self.engine.write(&mut batch, sync).map_err(io::Error::other)?;
+        let synced = sync && !bugs::seeded(Bug::LogUnsynced);
+        self.engine.write(&mut batch, synced).map_err(io::Error::other)?;
         if sync {
             for operation in taken.iter() {
                 note(&mut watermark, operation);

@@ -44,6 +44,7 @@ fn requests() -> Result<Vec<Request>, Malformed> {
         }),
         Request::Change(Change::Add(NodeId(4), Peer { address: "a:1".to_owned(), region: String::new() })),
         Request::Change(Change::Transfer(NodeId(4))),
+        Request::Status,
     ])
 }
 
@@ -75,6 +76,7 @@ fn answers_survive_their_bytes_and_every_cut_is_refused() -> TestResult {
         Answer::ReadIndex(9),
         Answer::DiskFull { reason: "full".to_owned(), reserve: 5 },
         Answer::NotTheLeader,
+        Answer::Status(Box::new(status::sample())),
     ] {
         let bytes = answer.encode();
         assert_eq!(Answer::decode(&bytes)?, answer);

@@ -7,8 +7,8 @@ use crate::sim::disk::Disk;
 use crate::sim::network::{Network as SimNetwork, Weather};
 use crate::transport::Service;
 use crate::{
-    AtomicWrite, Change, DEFAULT_DATABASE, Encoding, Mutation, MutationKind, Outcome, RequestId, StoredValue,
-    Sum, engine_key,
+    AtomicWrite, Change, DEFAULT_DATABASE, Encoding, Mutation, MutationKind, Outcome, RequestId, Role,
+    StoredValue, Sum, engine_key,
 };
 use engine::BudgetOptions;
 use std::time::Duration;
@@ -178,6 +178,28 @@ fn any_node_takes_writes_and_strong_reads() -> TestResult {
                 assert_eq!(read(at, reader + 1).await?, expected);
             }
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn any_node_tells_how_the_leader_sees_its_group() -> TestResult {
+    simulate(4, async {
+        let world = World::new().map_err(|error| error.to_string())?;
+        let nodes = world.three().await?;
+        count(&nodes[2], 3).await?;
+        for (id, node) in (1..).zip(&nodes) {
+            let group = data(node)?;
+            let ask = async move { group.leader_status(SOON).await.map_err(|error| error.to_string()) };
+            let status = on(id, ask).await?;
+            assert_eq!((status.node, status.role, status.leader), (NodeId(1), Role::Leader, Some(NodeId(1))));
+            assert!(status.members.len() == 3 && status.members.iter().all(|member| member.is_voter));
+            let known =
+                status.members.iter().all(|member| member.lag.is_some() && member.silent_ms.is_some());
+            assert!(known, "{status:?}");
+        }
+        let own = data(&nodes[1])?.status();
+        assert_eq!((own.node, own.role, own.is_changing), (NodeId(2), Role::Follower, false));
         Ok(())
     })
 }

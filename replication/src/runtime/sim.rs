@@ -23,6 +23,7 @@ pub use sleep::Sleep;
 pub use split_mix::SplitMix;
 pub use world::{DRIFT_PPM_MAX, POLLS_PER_INSTANT_MAX, Trace};
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 use world::{Core, with, with_some};
@@ -73,9 +74,27 @@ pub fn kill(machine: Machine) {
     executor::kill(machine);
 }
 
+/// Drops a value as a task of `machine` would: what it starts in doing so belongs to the machine.
+pub fn drop_on<T>(machine: Machine, value: T) {
+    executor::drop_as(machine, value);
+}
+
 /// Stops the tasks of `machine` for a while; what reaches it meanwhile waits.
 pub fn pause(machine: Machine, during: Duration) {
     with(|core| core.pause(machine, nanoseconds(during)));
+    spawn_on(Machine::WORLD, async move {
+        super::sleep(during).await;
+        if !with(|core| core.is_paused(machine)) {
+            resume(machine);
+        }
+    });
+}
+
+/// Ends a pause.
+pub fn resume(machine: Machine) {
+    for ticket in with(|core| core.resume(machine)) {
+        ticket.waker().wake();
+    }
 }
 
 /// Has `supervisor` called, once, when a task of `machine` panics, with the panic's words, before anything is dropped. It
@@ -114,9 +133,15 @@ pub fn elapsed() -> Duration {
     Duration::from_nanos(with(|core| core.now_ns))
 }
 
-/// Mixes an event into the trace. Every step of every task is in it already.
-pub fn note(kind: &str, first: u64, second: u64) {
-    with(|core| core.note(kind, first, second));
+/// Mixes an event into the trace, and counts it. Every step of every task is in the trace already. Nothing outside of a
+/// simulation.
+pub fn note(kind: &'static str, first: u64, second: u64) {
+    with_some(|core| core.note(kind, first, second)).unwrap_or_default();
+}
+
+/// How many events of each kind were noted.
+pub fn noted() -> BTreeMap<&'static str, u64> {
+    with(|core| core.noted.clone())
 }
 
 /// What has happened so far.

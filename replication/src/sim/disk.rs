@@ -37,7 +37,7 @@ pub enum Operation {
 }
 
 /// A failure to come.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
     /// Of what.
     pub operation: Operation,
@@ -113,6 +113,12 @@ impl Disk {
     /// Has an operation of this boot fail. Replaces a failure that has not happened yet.
     pub fn fail(&self, failure: Failure) {
         self.state.lock().failure = Some(failure);
+    }
+
+    /// Nothing that has not happened yet goes wrong.
+    pub fn heal(&self) {
+        self.state.lock().failure = None;
+        self.set_free(None);
     }
 
     /// Leaves this many bytes free; `None` frees the disk.

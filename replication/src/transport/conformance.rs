@@ -44,6 +44,7 @@ pub async fn all(fixture: &dyn Fixture) {
     the_longest_message_passes_and_a_longer_one_is_refused(&pair).await;
     streams_keep_their_order_both_ways(&pair).await;
     one_direction_ends_and_the_other_goes_on(&pair).await;
+    who_reads_no_more_stops_its_writer(&pair).await;
     a_writer_waits_for_the_reader(&pair).await;
     a_stream_that_nobody_reads_holds_up_nothing_else(&pair).await;
     another_node_at_the_address_is_refused(&pair).await;
@@ -255,6 +256,13 @@ async fn one_direction_ends_and_the_other_goes_on(pair: &Pair<'_>) {
     assert_eq!(soon("the end", receiver.recv()).await, None);
 }
 
+async fn who_reads_no_more_stops_its_writer(pair: &Pair<'_>) {
+    let Duplex { sender, receiver } = pair.open("echo").await;
+    drop(receiver);
+    let writer = async { while sender.send(number(1)).await.is_ok() {} };
+    soon("who echoes has nobody to write to, and ends", writer).await;
+}
+
 async fn a_writer_waits_for_the_reader(pair: &Pair<'_>) {
     let Duplex { sender, mut receiver } = pair.open("gate").await;
     let message = |n| Bytes::from([&u32::to_be_bytes(n)[..], &[0; 4_096]].concat());
@@ -305,7 +313,10 @@ async fn a_death_ends_calls_and_streams(pair: &Pair<'_>) {
     soon("the request arrives", pair.gate.arrived.notified()).await;
     pair.fixture.kill(TWO).await;
     let called = soon("the call fails", call).await.expect("the task ends");
-    assert!(matches!(called, Err(TransportError::Unreachable { node: TWO, .. })), "{called:?}");
+    assert!(
+        matches!(called, Err(TransportError::Broken { node: TWO, .. })),
+        "it was seen, and not {called:?}"
+    );
     assert_eq!(soon("the stream ends", stream.receiver.recv()).await, None);
     soon("the stream takes no more", stream.sender.closed()).await;
     let called = soon("nobody is there", pair.call("abc")).await;
@@ -320,7 +331,9 @@ async fn who_comes_back_is_reached_again(pair: &Pair<'_>) {
     let called = soon("node 2 is back", async {
         loop {
             match pair.call("who").await {
-                Err(TransportError::Unreachable { .. }) => runtime::sleep(Duration::from_millis(20)).await,
+                Err(TransportError::Unreachable { .. } | TransportError::Broken { .. }) => {
+                    runtime::sleep(Duration::from_millis(20)).await
+                }
                 other => break other,
             }
         }

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `frame`, `handshake` | bytes |
 //! | `outbox`, `streams`, `connection` | one connection |
-//! | `exchange`, `dial`, `accept` | how it begins |
+//! | `exchange`, `tls`, `dial`, `accept` | how it begins |
 //! | `link`, `peers` | which connections there are |
 
 mod accept;
@@ -18,23 +18,29 @@ mod connection;
 mod dial;
 mod exchange;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod link;
 mod outbox;
 mod peers;
 mod streams;
+mod tls;
 
 use crate::NodeId;
 use crate::transport::{Channel, Duplex, MESSAGE_LEN_MAX, Service, Transport, TransportError};
+use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use bytes::Bytes;
 use complaints::Complaints;
+use connection::{Connection, Halves};
 pub use handshake::{Identity, Range};
 use peers::Peers;
 use socket2::SockRef;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+pub use tls::{PeerTls, TlsError};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
@@ -49,6 +55,8 @@ const CLOSE_MS_MAX: u64 = 2_000;
 pub struct Options {
     /// Who this node is.
     pub identity: Identity,
+    /// With which it proves that; without, nothing is proved and nothing is secret.
+    pub tls: Option<PeerTls>,
 }
 
 /// Reaches other nodes over TCP. Clones are the same transport.
@@ -60,6 +68,7 @@ pub struct Tcp {
 
 struct Shared {
     identity: Identity,
+    tls: ArcSwapOption<PeerTls>,
     peers: Peers,
     /// One for each connection.
     slots: Arc<Semaphore>,
@@ -71,12 +80,18 @@ impl Tcp {
     pub fn start(options: Options, listener: TcpListener, service: Arc<dyn Service>) -> Tcp {
         let shared = Arc::new(Shared {
             identity: options.identity,
+            tls: ArcSwapOption::from_pointee(options.tls),
             peers: Peers::default(),
             slots: Arc::new(Semaphore::new(CONNECTIONS_MAX as usize)),
             complaints: Complaints::default(),
         });
         let accepting = tokio::spawn(accept::accept_all(shared.clone(), listener, service)).abort_handle();
         Tcp { shared, accepting }
+    }
+
+    /// Uses other certificates from now on. Connections that are open stay.
+    pub fn replace_tls(&self, tls: PeerTls) {
+        self.shared.tls.store(Some(Arc::new(tls)));
     }
 
     /// Lets nobody in any more, ends all connections, and waits until they have ended.
@@ -91,14 +106,16 @@ impl Tcp {
         self.shared.slots.close();
     }
 
-    async fn connection(
-        &self,
-        to: NodeId,
-        channel: Channel,
-    ) -> Result<Arc<connection::Connection>, TransportError> {
+    async fn connection(&self, to: NodeId, channel: Channel) -> Result<Arc<Connection>, TransportError> {
         let peer = self.shared.peers.get(to)?;
         let dial = || dial::dial(self.shared.clone(), to, peer.address(), channel);
         peer.link(channel).connection(TransportError::NoAddress(to), dial).await
+    }
+}
+
+impl Shared {
+    fn tls(&self) -> Option<Arc<PeerTls>> {
+        self.tls.load_full()
     }
 }
 
@@ -143,6 +160,11 @@ impl Transport for Tcp {
     }
 }
 
+fn plain(stream: TcpStream) -> Halves {
+    let (source, sink) = stream.into_split();
+    (Box::new(source), Box::new(sink))
+}
+
 /// Messages leave at once, and so does the acknowledgement of the first ones.
 fn tune(stream: &TcpStream) {
     let tuned = stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_quickack(true));
@@ -154,6 +176,6 @@ fn tune(stream: &TcpStream) {
 #[cfg(test)]
 mod strangers;
 #[cfg(test)]
-mod suite;
+mod testing;
 #[cfg(test)]
 mod tests;

@@ -47,6 +47,14 @@ fn a_cluster_begins_with_its_first_node_once() -> TestResult {
 }
 
 #[test]
+fn nobody_joins_before_the_first_node_is_written_down() -> TestResult {
+    let store = Store::new()?;
+    let refused = admitted(&store, &asks("10.0.0.2:4513", 2));
+    assert!(matches!(refused, Err(CatalogError::Conflict(_))), "{refused:?}");
+    Ok(())
+}
+
+#[test]
 fn ids_rise_and_the_id_of_a_node_that_left_is_not_given_again() -> TestResult {
     let store = begun()?;
     assert_eq!(admitted(&store, &asks("10.0.0.2:4513", 2))?, NodeId(2));

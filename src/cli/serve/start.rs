@@ -1,25 +1,33 @@
 //! Everything between the settings and the first request, in the order in which it can fail without leaving anything behind.
 
 use super::Stop;
+use super::certificates::Certificates;
+use super::join::{self, Joined};
 use super::upload_bar;
 use super::welcome::{self, Token};
+use crate::admin::Admin;
 use crate::archive::{self, Shipping};
 use crate::cluster::identity::Identity;
 use crate::cluster::join::{Beginning, Known, beginning};
+use crate::cluster::node::RealCluster;
+use crate::cluster::operator::Operator;
+use crate::cluster::steward::Steward;
 use crate::config::Settings;
 use crate::connect::auth::Auth;
+use crate::connect::catalog::CatalogKeyspaces;
 use crate::connect::{Connect, DEFAULT_DATABASE_ID};
 use crate::data_dir::DataDir;
 use crate::database::Database;
 use crate::import;
 use crate::metrics::Metrics;
 use crate::server;
-use anyhow::{Context, bail};
+use crate::tls::ClientTls;
+use anyhow::Context;
 use engine::background::{self, Background};
 use engine::{Budget, BudgetOptions, Env, Options, Recovery};
-use replication::transport::tcp::{self, Tcp};
+use replication::transport::tcp::{self, PeerTls, Tcp};
 use replication::transport::{Alone, Service, Transport};
-use replication::{GroupId, GroupOptions, Inbox, Node, NodeOptions, Peer, Timing};
+use replication::{GroupId, GroupOptions, Inbox, Node, NodeId, NodeOptions, Peer, Timing};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -27,6 +35,7 @@ use tokio::sync::watch;
 /// A node that is ready to serve.
 pub(super) struct Started {
     pub(super) listener: TcpListener,
+    pub(super) tls: Option<ClientTls>,
     pub(super) connect: Arc<Connect>,
     pub(super) metrics: Metrics,
     pub(super) node: Node,
@@ -58,21 +67,29 @@ impl Network {
 ///
 /// As [`super::run`].
 pub(super) async fn start(settings: &Settings) -> anyhow::Result<Started> {
-    // Before the directory: an archive that cannot be must leave nothing behind.
+    // Before the directory: an archive or a certificate that cannot be must leave nothing behind.
     let store = archive::open(settings)?;
+    let certificates = Certificates::open(settings)?;
     let env = Env::real();
     let dir = DataDir::open(env.clone(), &settings.data)?;
-    let identity = identity(&dir, &env, settings)?;
     // The ports come before the engines: a second server must not replay a log to learn that.
     let listener =
         server::bind(settings.addr).await.with_context(|| format!("cannot serve on {}", settings.addr))?;
+    // Whoever lets this node in looks whether it can be reached.
+    let peers = listen_for_peers(settings).await?;
+    let Begun { identity, members, begins } = begin(&dir, &env, settings).await?;
     let inbox = Inbox::new();
-    let transport = network(settings, &identity, &inbox).await?;
-    dir.set_identity(&identity)?;
+    let transport = network(peers, &identity, &inbox, certificates.peers.clone());
+    let tls = certificates.clients.clone();
+    certificates.keep_fresh(settings, transport.tcp.as_ref())?;
+    for (node, address) in members {
+        transport.transport.set_address(node, address);
+    }
     let budget = Budget::new(budget_options(settings))?;
     let options = node_options(settings, &identity);
     let reached = Arc::clone(&transport.transport);
-    let node = Node::open(env, &settings.data, options, &budget, reached, inbox).await?;
+    let random = Arc::clone(&env.random);
+    let node = Node::open(env, &settings.data, options, &budget, Arc::clone(&reached), inbox).await?;
     node.recoveries().iter().for_each(|(group, recovery)| report(*group, recovery));
     let metrics = Metrics::new();
     let group = node.group(GroupId::FIRST).context("this node does not hold the default database")?;
@@ -94,28 +111,68 @@ pub(super) async fn start(settings: &Settings) -> anyhow::Result<Started> {
     print!("{}", welcome::text(settings, &dir, &token, listener.local_addr()?));
     let auth = Auth::new(token.text(), DEFAULT_DATABASE_ID);
     let (stop, stopping) = watch::channel(false);
-    let connect = Arc::new(Connect::new(database, auth, metrics.clone(), stopping));
-    Ok(Started { listener, connect, metrics, node, background, shipping, stop, transport, _dir: dir })
+    let real = RealCluster::new(node.clone(), reached).context("this node does not hold the catalog")?;
+    let operator = Operator::new(Arc::new(real), identity, database.clock().clone(), random);
+    if operator.begins(begins) {
+        operator.begin().await.context("cannot begin the cluster")?;
+    }
+    let steward = Steward::new(operator.clone(), settings.cluster.primary_region.clone());
+    tokio::spawn(steward.run(stopping.clone()));
+    let others = keyspaces(&node, &auth, &metrics).context("this node does not hold the catalog")?;
+    let connect = Connect::new(database, auth, metrics.clone(), stopping);
+    let connect = Arc::new(connect.with_databases(Arc::new(others)).with_admin(Admin::new(operator)));
+    Ok(Started { listener, tls, connect, metrics, node, background, shipping, stop, transport, _dir: dir })
 }
 
-/// Who this node is, or becomes.
-fn identity(dir: &DataDir, env: &Env, settings: &Settings) -> anyhow::Result<Identity> {
+/// Who this node is.
+struct Begun {
+    identity: Identity,
+    /// Where other nodes are, as this one was told when it joined.
+    members: Vec<(NodeId, String)>,
+    /// Whether it begins the cluster, alone.
+    begins: bool,
+}
+
+/// Finds out who this node is, or becomes, and writes it down.
+async fn begin(dir: &DataDir, env: &Env, settings: &Settings) -> anyhow::Result<Begun> {
     let mut random = [[0; 16]; 2];
     random.iter_mut().for_each(|bytes| env.random.fill(bytes));
-    let known = Known { identity: dir.identity()?, groups: dir.group_ids()?, random };
-    match beginning(&settings.cluster, known)? {
-        Beginning::Resume(identity) | Beginning::Bootstrap(identity) => Ok(identity),
-        Beginning::Join(_) => bail!("joining is not there yet"),
+    let was = dir.identity()?;
+    if was.is_none() && !settings.cluster.join.is_empty() && dir.is_joining()? {
+        dir.clear_unfinished_join()?;
     }
+    let known = Known { identity: was.clone(), groups: dir.group_ids()?, random };
+    let (identity, begins) = match beginning(&settings.cluster, known)? {
+        Beginning::Join(urls) => {
+            let Joined { identity, members } = join::join(settings, dir, &urls).await?;
+            return Ok(Begun { identity, members, begins: false });
+        }
+        Beginning::Bootstrap(identity) => (identity, true),
+        Beginning::Resume(identity) => {
+            join::refuse_another_cluster(settings, dir, &identity).await?;
+            if let Some(was) = &was {
+                join::refuse_a_second_self(was, &identity).await?;
+            }
+            (identity, false)
+        }
+    };
+    dir.set_identity(&identity)?;
+    Ok(Begun { identity, members: Vec::new(), begins })
 }
 
-async fn network(settings: &Settings, identity: &Identity, inbox: &Arc<Inbox>) -> anyhow::Result<Network> {
-    let Some(peer) = &settings.cluster.peer else {
-        return Ok(Network { tcp: None, transport: Arc::new(Alone) });
-    };
-    let listener = server::bind(peer.listen)
-        .await
-        .with_context(|| format!("cannot be reached by other nodes on {}", peer.listen))?;
+async fn listen_for_peers(settings: &Settings) -> anyhow::Result<Option<TcpListener>> {
+    let Some(peer) = &settings.cluster.peer else { return Ok(None) };
+    let bound = server::bind(peer.listen).await;
+    Ok(Some(bound.with_context(|| format!("cannot be reached by other nodes on {}", peer.listen))?))
+}
+
+fn network(
+    peers: Option<TcpListener>,
+    identity: &Identity,
+    inbox: &Arc<Inbox>,
+    tls: Option<PeerTls>,
+) -> Network {
+    let Some(listener) = peers else { return Network { tcp: None, transport: Arc::new(Alone) } };
     let options = tcp::Options {
         identity: tcp::Identity {
             node: identity.node,
@@ -123,9 +180,18 @@ async fn network(settings: &Settings, identity: &Identity, inbox: &Arc<Inbox>) -
             lineage: identity.lineage,
             format: replication::FEATURES,
         },
+        tls,
     };
     let tcp = Tcp::start(options, listener, Arc::clone(inbox) as Arc<dyn Service>);
-    Ok(Network { transport: Arc::new(tcp.clone()), tcp: Some(tcp) })
+    Network { transport: Arc::new(tcp.clone()), tcp: Some(tcp) }
+}
+
+/// Every database but the default one.
+fn keyspaces(node: &Node, auth: &Auth, metrics: &Metrics) -> Option<CatalogKeyspaces> {
+    let catalog = Database::new(node.group(GroupId::CATALOG)?, metrics);
+    let data = node.groups().into_iter().filter(|group| group.id() != GroupId::CATALOG);
+    let groups = data.map(|group| (group.id(), Database::new(group, metrics))).collect();
+    Some(CatalogKeyspaces::new(catalog, groups, auth.clone()))
 }
 
 fn node_options(settings: &Settings, identity: &Identity) -> NodeOptions {

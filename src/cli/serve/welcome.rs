@@ -30,6 +30,14 @@ impl Token {
         Ok(Token { text: token.text, source })
     }
 
+    /// The token that was given, else the one in the directory, if there is one.
+    pub(super) fn known(dir: &DataDir, settings: &Settings) -> Result<Option<Token>, DataDirError> {
+        if settings.access_token.is_some() || dir.token_path().exists() {
+            return Token::of(dir, settings).map(Some);
+        }
+        Ok(None)
+    }
+
     pub(super) fn text(&self) -> &str {
         &self.text
     }
@@ -44,7 +52,8 @@ pub(super) fn text(settings: &Settings, dir: &DataDir, token: &Token, addr: Sock
     };
     let mut text = String::new();
     let mut line = |line: String| writeln!(text, "{line}").expect("a string takes every line");
-    line(format!("CairnKV {} serves http://{addr}", env!("CARGO_PKG_VERSION")));
+    let scheme = if settings.tls.clients.is_some() { "https" } else { "http" };
+    line(format!("CairnKV {} serves {scheme}://{addr}", env!("CARGO_PKG_VERSION")));
     line(format!("  data          {}", dir.path().display()));
     line(format!("  archive       {}", archive_line(settings, dir)));
     line(format!("  access token  {token_line}"));
@@ -54,7 +63,13 @@ pub(super) fn text(settings: &Settings, dir: &DataDir, token: &Token, addr: Sock
     line("Connect from Deno with".to_owned());
     line(format!("  DENO_KV_ACCESS_TOKEN={in_shell} deno run --unstable-kv --allow-env --allow-net main.ts"));
     line("where main.ts has".to_owned());
-    line(format!("  const kv = await Deno.openKv(\"http://{}\");", reachable(addr)));
+    line(format!("  const kv = await Deno.openKv(\"{scheme}://{}\");", reachable(addr)));
+    if settings.tls.clients.is_some() {
+        line(
+            "with a name of the certificate as the host, and DENO_CERT=<file> for a CA of your own"
+                .to_owned(),
+        );
+    }
     text
 }
 

@@ -122,6 +122,36 @@ impl Operator {
         })
     }
 
+    /// Whether this node is to [`begin`](Self::begin): it was told so, or it is the only voter of a lineage that is not written
+    /// down, as after a crash at the beginning and after a forced recovery.
+    pub fn begins(&self, told: bool) -> bool {
+        let status = self.cluster.status(GroupId::CATALOG);
+        let alone =
+            status.is_some_and(|status| status.voters().map(|member| member.node).eq([self.identity.node.0]));
+        let snapshot = self.cluster.catalog();
+        let lineage = View::new(&snapshot).lineage().ok().flatten();
+        told || (alone && lineage.is_none_or(|found| found.row != self.identity.lineage))
+    }
+
+    /// Writes down that this node begins the cluster, or begins it anew. Nothing when that was done.
+    ///
+    /// # Errors
+    ///
+    /// When the cluster cannot answer.
+    pub async fn begin(&self) -> Result<()> {
+        let now_ms = self.clock.now_ms();
+        self.change(|view| catalog::begin(view, &self.identity, now_ms).map(|change| ((), change))).await
+    }
+
+    /// Writes down where this node is. Nothing when that is known.
+    ///
+    /// # Errors
+    ///
+    /// When another node is there, this one is unknown, or the cluster cannot answer.
+    pub async fn announce(&self) -> Result<()> {
+        self.change(|view| catalog::announce(view, &self.identity).map(|change| ((), change))).await
+    }
+
     /// Lets a node join: gives it an id, and has it added to every group.
     ///
     /// # Errors

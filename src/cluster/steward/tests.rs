@@ -1,4 +1,5 @@
 use super::*;
+use crate::cluster::identity::Identity;
 use crate::cluster::operator::JoinRequest;
 use crate::cluster::testing::{FakeCluster, alone};
 use crate::testing::TestResult;
@@ -25,7 +26,7 @@ fn ids(cluster: &FakeCluster) -> catalog::Result<Vec<u64>> {
 #[tokio::test]
 async fn a_node_that_joins_comes_to_vote_in_every_group_and_one_that_leaves_is_forgotten() -> TestResult {
     let (cluster, operator, _) = alone()?;
-    let mut steward = Steward::new(operator.clone());
+    let mut steward = Steward::new(operator.clone(), None);
     operator.join(&request(2, "eu")).await?;
     looks(&mut steward, 1).await;
     assert_eq!([0, 1, 2].map(|group| cluster.members(group)), [0, 1, 2].map(|_| vec![(1, true), (2, false)]));
@@ -44,7 +45,7 @@ async fn a_node_that_joins_comes_to_vote_in_every_group_and_one_that_leaves_is_f
 #[tokio::test]
 async fn a_learner_stays_one_until_it_is_promoted() -> TestResult {
     let (cluster, operator, _) = alone()?;
-    let mut steward = Steward::new(operator.clone());
+    let mut steward = Steward::new(operator.clone(), None);
     operator.join(&JoinRequest { votes: false, ..request(2, "eu") }).await?;
     looks(&mut steward, 5).await;
     assert_eq!(cluster.members(1), [(1, true), (2, false)]);
@@ -57,7 +58,7 @@ async fn a_learner_stays_one_until_it_is_promoted() -> TestResult {
 #[tokio::test]
 async fn nothing_is_done_on_a_catalog_that_nobody_confirms() -> TestResult {
     let (cluster, operator, _) = alone()?;
-    let mut steward = Steward::new(operator.clone());
+    let mut steward = Steward::new(operator.clone(), None);
     operator.join(&request(2, "eu")).await?;
     cluster.state(|state| state.unavailable = true);
     looks(&mut steward, 3).await;
@@ -71,7 +72,7 @@ async fn nothing_is_done_on_a_catalog_that_nobody_confirms() -> TestResult {
 #[tokio::test]
 async fn the_lead_moves_to_the_primary_region_once_a_node_was_ready_there_for_some_time() -> TestResult {
     let (cluster, operator, _) = alone()?;
-    let mut steward = Steward::new(operator.clone());
+    let mut steward = Steward::new(operator.clone(), None);
     operator.join(&request(2, "us")).await?;
     looks(&mut steward, 2).await;
     operator.set_primary_region(Some("us")).await?;
@@ -93,7 +94,7 @@ async fn the_lead_moves_to_the_primary_region_once_a_node_was_ready_there_for_so
 #[tokio::test]
 async fn what_late_writes_left_in_a_deleted_database_is_removed() -> TestResult {
     let (cluster, operator, clock) = alone()?;
-    let mut steward = Steward::new(operator.clone());
+    let mut steward = Steward::new(operator.clone(), None);
     operator.create_database("shop").await?;
     operator.delete_database("shop").await?;
     clock.set(1_000 + LAST_WRITES_MS - 1);
@@ -103,5 +104,33 @@ async fn what_late_writes_left_in_a_deleted_database_is_removed() -> TestResult 
     looks(&mut steward, 2).await;
     assert_eq!(cluster.state(|state| state.deleted.len()), 2);
     assert!(cluster.decide(|view| view.databases())?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_primary_region_is_written_down_once_and_not_against_an_operator() -> TestResult {
+    let (cluster, operator, _) = alone()?;
+    let primary = |cluster: &FakeCluster| cluster.decide(|view| view.primary_region());
+    let mut steward = Steward::new(operator.clone(), Some("us".to_owned()));
+    looks(&mut steward, 2).await;
+    assert_eq!(primary(&cluster)?, None, "nobody stands there yet");
+    operator.join(&request(2, "us")).await?;
+    looks(&mut steward, 1).await;
+    assert_eq!(primary(&cluster)?.map(|found| found.row).as_deref(), Some("us"));
+    operator.set_primary_region(None).await?;
+    looks(&mut steward, 2).await;
+    assert_eq!(primary(&cluster)?, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_that_moved_writes_down_where_it_is() -> TestResult {
+    let (cluster, operator, clock) = alone()?;
+    let moved = Identity { address: "10.0.0.9:4513".to_owned(), ..operator.identity().clone() };
+    let serving = replication::ServingClock::new(clock, 0);
+    let moved = Operator::new(cluster.clone(), moved, serving, engine::Env::real().random);
+    looks(&mut Steward::new(moved, None), 1).await;
+    let row = cluster.decide(|view| view.node(NodeId(1)))?.ok_or("no row")?.row;
+    assert_eq!(row.address, "10.0.0.9:4513");
     Ok(())
 }

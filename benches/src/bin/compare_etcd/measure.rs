@@ -19,7 +19,7 @@ const MODES: [(&str, Mode); 3] = [("put", Mode::Write), ("get", Mode::Read), ("m
 
 /// What cairn is told of nodes in one region, and of nodes far apart.
 const NEAR: [&str; 2] = ["--archive", "none"];
-const FAR: [&str; 2] = ["--archive", "none"];
+const FAR: [&str; 6] = ["--archive", "none", "--heartbeat", "100ms", "--election", "400ms"];
 
 /// All parts that were asked for.
 pub(crate) async fn all(args: &Args, folder: &Path) -> anyhow::Result<Results> {

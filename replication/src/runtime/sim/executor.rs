@@ -97,8 +97,8 @@ fn step(ticket: &Arc<Ticket>) {
     let id = ticket.task;
     let due = with(|core| {
         let machine = core.task(id)?.machine;
-        if let Some(until) = core.paused_until(machine) {
-            core.add_timer(until, ticket.waker());
+        if core.is_paused(machine) {
+            core.park(machine, ticket.clone());
             return None;
         }
         core.current = machine;
@@ -131,7 +131,7 @@ fn put_back(id: TaskId, future: TaskFuture, machine: Machine) {
 }
 
 /// Drops what belongs to a machine as a task of it.
-fn drop_as<T>(machine: Machine, value: T) {
+pub(super) fn drop_as<T>(machine: Machine, value: T) {
     let before = with(|core| std::mem::replace(&mut core.current, machine));
     drop(value);
     with(|core| core.current = before);
@@ -147,10 +147,11 @@ fn panicked(machine: Machine, panic: Box<dyn Any + Send>) {
 
 /// Drops all tasks of a machine, and those that they start while they are dropped.
 pub(super) fn kill(machine: Machine) {
-    with(|core| {
+    let parked = with(|core| {
         core.note("kill", machine.0, 0);
-        core.unpause(machine);
+        core.resume(machine)
     });
+    drop(parked);
     for _ in 0..KILL_ROUNDS_MAX {
         let tasks = with(|core| core.remove_all(machine));
         if tasks.is_empty() {

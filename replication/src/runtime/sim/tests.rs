@@ -131,6 +131,27 @@ fn a_paused_machine_stands_still_and_its_clock_goes_on() {
 }
 
 #[test]
+fn a_pause_is_ended_early_or_made_longer() {
+    run(13, async {
+        let nap = || {
+            spawn_on(Machine(1), async {
+                runtime::sleep(Duration::from_millis(1)).await;
+                elapsed()
+            })
+        };
+        pause(Machine(1), Duration::from_secs(1));
+        let task = nap();
+        runtime::sleep(Duration::from_millis(500)).await;
+        resume(Machine(1));
+        assert_eq!(task.await, Ok(Duration::from_millis(501)));
+        pause(Machine(1), Duration::from_millis(100));
+        pause(Machine(1), Duration::from_secs(2));
+        pause(Machine(1), Duration::from_millis(10));
+        assert_eq!(nap().await, Ok(Duration::from_millis(2_502)));
+    });
+}
+
+#[test]
 fn a_clock_drifts_and_sleeps_go_by_it() {
     run(4, async {
         let on = |machine, ppm| {

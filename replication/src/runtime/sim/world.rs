@@ -55,10 +55,14 @@ pub(super) struct Core {
     pub(super) current: Machine,
     times: BTreeMap<Machine, LocalTime>,
     paused_until: BTreeMap<Machine, u64>,
+    /// Tasks that could run if their machine did not stand still.
+    parked: BTreeMap<Machine, Vec<Arc<Ticket>>>,
     pub(super) supervisors: BTreeMap<Machine, Supervisor>,
     pub(super) hash: u64,
     pub(super) polls: u64,
     pub(super) events: u64,
+    /// Events by kind.
+    pub(super) noted: BTreeMap<&'static str, u64>,
     /// Steps since time last moved.
     pub(super) polls_now: u64,
 }
@@ -79,10 +83,12 @@ impl Core {
             current: Machine::WORLD,
             times: BTreeMap::new(),
             paused_until: BTreeMap::new(),
+            parked: BTreeMap::new(),
             supervisors: BTreeMap::new(),
             hash: 0,
             polls: 0,
             events: 0,
+            noted: BTreeMap::new(),
             polls_now: 0,
         }
     }
@@ -145,14 +151,20 @@ impl Core {
         self.note("pause", machine.0, during_ns);
     }
 
-    /// Until when a machine stands still, if it does.
-    pub(super) fn paused_until(&self, machine: Machine) -> Option<u64> {
-        self.paused_until.get(&machine).copied().filter(|until| *until > self.now_ns)
+    /// Whether a machine stands still.
+    pub(super) fn is_paused(&self, machine: Machine) -> bool {
+        self.paused_until.get(&machine).is_some_and(|until| *until > self.now_ns)
     }
 
-    /// A killed process does not stand still any more.
-    pub(super) fn unpause(&mut self, machine: Machine) {
+    /// Keeps a task that could run until its machine goes on.
+    pub(super) fn park(&mut self, machine: Machine, ticket: Arc<Ticket>) {
+        self.parked.entry(machine).or_default().push(ticket);
+    }
+
+    /// Has a machine go on. Returns its tasks that could run.
+    pub(super) fn resume(&mut self, machine: Machine) -> Vec<Arc<Ticket>> {
         self.paused_until.remove(&machine);
+        self.parked.remove(&machine).unwrap_or_default()
     }
 
     pub(super) fn time(&self, machine: Machine) -> LocalTime {
@@ -168,8 +180,9 @@ impl Core {
         self.time(machine).local(self.now_ns)
     }
 
-    pub(super) fn note(&mut self, kind: &str, first: u64, second: u64) {
+    pub(super) fn note(&mut self, kind: &'static str, first: u64, second: u64) {
         self.events += 1;
+        *self.noted.entry(kind).or_default() += 1;
         for chunk in kind.as_bytes().chunks(8) {
             let mut word = [0; 8];
             word[..chunk.len()].copy_from_slice(chunk);

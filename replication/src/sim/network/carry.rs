@@ -41,7 +41,7 @@ async fn wait<T: Send + 'static>(
     });
     match timeout(within, answer).await {
         Ok(Ok(result)) => result,
-        Ok(Err(_dropped)) => Err(route.unreachable("the connection broke")),
+        Ok(Err(_dropped)) => Err(route.broken("it ended before it answered")),
         Err(_elapsed) => {
             let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
             Err(TransportError::TimedOut { node: route.to, within_ms })
@@ -66,9 +66,9 @@ impl Route {
             });
         }
         let answer = match answer.await {
-            Ok(answer) if answer.len() > MESSAGE_LEN_MAX => Err(self.unreachable("its answer is too long")),
+            Ok(answer) if answer.len() > MESSAGE_LEN_MAX => Err(self.broken("its answer is too long")),
             Ok(answer) => Ok(answer),
-            Err(_killed) => Err(self.unreachable("the connection broke")),
+            Err(_killed) => Err(self.broken("it ended before it answered")),
         };
         self.network.passes(there, self.machine).await.then_some(answer)
     }

@@ -64,6 +64,10 @@ impl Route {
     pub(super) fn unreachable(&self, reason: &str) -> TransportError {
         TransportError::Unreachable { node: self.to, reason: reason.to_owned() }
     }
+
+    pub(super) fn broken(&self, reason: &str) -> TransportError {
+        TransportError::Broken { node: self.to, reason: reason.to_owned() }
+    }
 }
 
 impl Endpoint {

@@ -246,7 +246,7 @@ fn an_answer_of_a_machine_that_was_killed_never_comes() {
             killer.down(Machine(2));
         });
         let called = call(&one, "a").await;
-        assert!(matches!(called, Err(TransportError::Unreachable { .. })), "{called:?}");
+        assert!(matches!(called, Err(TransportError::Broken { .. })), "{called:?}");
         assert_eq!(all_of(&mut seen), Vec::<Bytes>::new());
         let called = call(&one, "b").await;
         assert!(matches!(called, Err(TransportError::Unreachable { .. })), "{called:?}");

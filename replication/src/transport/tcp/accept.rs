@@ -3,11 +3,13 @@
 //! - Who does not say in time who it is, is dropped; so many may be about to say it.
 //! - Who is refused is told why, and so is our log.
 
-use super::connection::Connection;
+use super::connection::{Connection, Halves};
 use super::exchange::{self, HandshakeError};
 use super::handshake::{Hello, judge};
-use super::{Shared, tune};
+use super::tls::PeerTls;
+use super::{Shared, plain, tune};
 use crate::transport::Service;
+use rustls::pki_types::CertificateDer;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,9 @@ use tokio::sync::OwnedSemaphorePermit;
 const HANDSHAKE_MS_MAX: u64 = 5_000;
 /// Pause after the system refused a connection, such as for want of file descriptors, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// The certificate that was shown, and what it is to be checked with.
+type Proof = (Arc<PeerTls>, CertificateDer<'static>);
 
 /// Accepts until it is aborted.
 pub(crate) async fn accept_all(shared: Arc<Shared>, listener: TcpListener, service: Arc<dyn Service>) {
@@ -59,11 +64,10 @@ async fn shake_hands(
     slot: OwnedSemaphorePermit,
 ) -> Result<(), HandshakeError> {
     tune(&stream);
-    let (source, sink) = stream.into_split();
-    let (mut source, mut sink): super::connection::Halves = (Box::new(source), Box::new(sink));
+    let ((mut source, mut sink), proof) = secure(shared, stream).await?;
     let hello = exchange::listen(&mut source).await?;
     let from = hello.identity.node;
-    match check(shared, &hello) {
+    match check(shared, &hello, proof) {
         Ok(protocol) => {
             exchange::welcome(&mut sink, shared.identity.node, protocol).await?;
             shared.complaints.settle(from);
@@ -80,7 +84,20 @@ async fn shake_hands(
     Ok(())
 }
 
-fn check(shared: &Shared, hello: &Hello) -> Result<u16, String> {
-    let protocol = judge(&shared.identity, hello)?;
-    shared.peers.refusal(hello.identity.node).map_or(Ok(protocol), |reason| Err(reason.to_owned()))
+async fn secure(shared: &Shared, stream: TcpStream) -> Result<(Halves, Option<Proof>), HandshakeError> {
+    let Some(tls) = shared.tls() else { return Ok((plain(stream), None)) };
+    let (halves, shown) = tls.accept(stream).await?;
+    Ok((halves, Some((tls, shown))))
+}
+
+fn check(shared: &Shared, hello: &Hello, proof: Option<Proof>) -> Result<u16, String> {
+    let (protocol, from) = (judge(&shared.identity, hello)?, hello.identity.node);
+    if let Some(reason) = shared.peers.refusal(from) {
+        return Err(reason);
+    }
+    if let (Some((tls, shown)), Some(address)) = (proof, shared.peers.address(from)) {
+        let checked = tls.check(&shown, &address);
+        checked.map_err(|error| format!("the certificate does not prove that node {from} dials: {error}"))?;
+    }
+    Ok(protocol)
 }

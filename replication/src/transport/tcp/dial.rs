@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::exchange::{self, HandshakeError};
 use super::handshake::{Hello, PROTOCOL};
-use super::{Shared, tune};
+use super::{Shared, plain, tune};
 use crate::NodeId;
 use crate::transport::{Channel, TransportError};
 use std::sync::Arc;
@@ -27,7 +27,9 @@ pub(crate) async fn dial(
             shared.complaints.settle(to);
             return Ok(connection);
         }
-        Ok(Err(HandshakeError::Refused(reason))) => TransportError::Refused { node: to, reason },
+        Ok(Err(error @ (HandshakeError::Refused(_) | HandshakeError::Tls(_)))) => {
+            TransportError::Refused { node: to, reason: format!("{address}: {error}") }
+        }
         Ok(Err(error)) => TransportError::Unreachable { node: to, reason: format!("{address}: {error}") },
         Err(_elapsed) => {
             let reason = format!("{address}: no answer in {DIAL_MS_MAX} ms");
@@ -49,8 +51,10 @@ async fn shake_hands(
     let slot = shared.slots.clone().acquire_owned().await.map_err(|_closed| closed())?;
     let stream = TcpStream::connect(address).await.map_err(HandshakeError::Connect)?;
     tune(&stream);
-    let (source, sink) = stream.into_split();
-    let (mut source, mut sink): super::connection::Halves = (Box::new(source), Box::new(sink));
+    let (mut source, mut sink) = match shared.tls() {
+        Some(tls) => tls.connect(stream, address).await?,
+        None => plain(stream),
+    };
     let hello = Hello { protocol: PROTOCOL, identity: shared.identity, to, channel };
     exchange::greet(&mut source, &mut sink, &hello).await?;
     Ok(Connection::start((source, sink), to, None, slot))

@@ -2,6 +2,7 @@
 
 use super::connection::{Sink, Source};
 use super::handshake::{self, HEADER_LEN, Hello, PROTOCOL, Reply};
+use super::tls::{TlsError, refused_by_alert};
 use crate::NodeId;
 use engine::codec::Malformed;
 use std::io;
@@ -28,12 +29,20 @@ pub(crate) enum HandshakeError {
     /// It, or this node, does not want to.
     #[error("{0}")]
     Refused(String),
+    /// It does not prove who it is, or we do not.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
 }
 
 /// Says who we are and waits for a welcome.
 pub(crate) async fn greet(source: &mut Source, sink: &mut Sink, hello: &Hello) -> Result<(), HandshakeError> {
     write(sink, &hello.encode()).await?;
-    match Reply::decode(&read(source).await?)? {
+    let reply = read(source).await.map_err(|error| match &error {
+        // With TLS 1.3 who dials learns here what is thought of its certificate.
+        HandshakeError::Io(broken) => refused_by_alert(broken).map_or(error, HandshakeError::Refused),
+        _ => error,
+    })?;
+    match Reply::decode(&reply)? {
         Reply::Refused { reason, .. } => Err(HandshakeError::Refused(reason)),
         Reply::Welcome { node, .. } if node != hello.to => {
             Err(HandshakeError::Refused(format!("node {node} answers there")))

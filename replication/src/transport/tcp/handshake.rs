@@ -30,6 +30,7 @@ use crate::transport::Channel;
 use crate::{ClusterId, NodeId};
 use engine::LineageId;
 use engine::codec::{Decoder, Malformed};
+use std::fmt;
 
 /// The protocols that this release speaks.
 pub(crate) const PROTOCOL: Range<u16> = Range { oldest: 1, newest: 1 };
@@ -57,6 +58,12 @@ impl<T: Copy + Ord> Range<T> {
     fn common(self, other: Range<T>) -> Option<T> {
         let newest = self.newest.min(other.newest);
         (newest >= self.oldest.max(other.oldest)).then_some(newest)
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Range<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", self.oldest, self.newest)
     }
 }
 
@@ -92,38 +99,36 @@ pub(crate) enum Reply {
 
 /// Whether `own` talks with who said `hello`: the protocol, or why not.
 pub(crate) fn judge(own: &Identity, hello: &Hello) -> Result<u16, String> {
-    let (other, from) = (&hello.identity, hello.identity.node);
+    let (other, from, here) = (&hello.identity, hello.identity.node, own.node);
     let Some(protocol) = PROTOCOL.common(hello.protocol) else {
         let (we, they) = (PROTOCOL, hello.protocol);
         return Err(format!(
-            "this node speaks peer protocols {} to {}, node {from} {} to {}",
-            we.oldest, we.newest, they.oldest, they.newest
+            "node {here} speaks peer protocols {we}, node {from} {they}: upgrade the older one"
         ));
     };
     if other.cluster != own.cluster {
         return Err(format!(
-            "this node is of cluster {}, node {from} of cluster {}",
+            "node {here} is of cluster {}, node {from} of cluster {}",
             own.cluster, other.cluster
         ));
     }
     if other.lineage != own.lineage {
         return Err(format!(
-            "this node is of lineage {}, node {from} of lineage {}",
+            "node {here} is of lineage {}, node {from} of lineage {}",
             own.lineage, other.lineage
         ));
     }
     if own.format.common(other.format).is_none() {
         let (we, they) = (own.format, other.format);
         return Err(format!(
-            "this node knows feature levels {} to {}, node {from} {} to {}: upgrade the older one",
-            we.oldest, we.newest, they.oldest, they.newest
+            "node {here} knows feature levels {we}, node {from} {they}: upgrade the older one"
         ));
     }
-    if hello.to != own.node {
-        return Err(format!("this is node {}, not node {}: its address is wrong", own.node, hello.to));
+    if hello.to != here {
+        return Err(format!("node {here} is at the address of node {}", hello.to));
     }
-    if from == own.node {
-        return Err(format!("node {from} is this node: two nodes have one id"));
+    if from == here {
+        return Err(format!("two nodes have the id {here}"));
     }
     Ok(protocol)
 }

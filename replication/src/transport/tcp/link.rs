@@ -101,7 +101,7 @@ impl Link {
         let mut inner = self.0.lock();
         if inner.forgotten {
             if let Ok(connection) = dialled {
-                connection.end("this node was removed");
+                connection.end("it is not needed any more");
             }
             return;
         }

@@ -8,7 +8,6 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-const REMOVED: &str = "this node was removed from the cluster";
 const CLOSING: &str = "the node stops";
 
 /// A node and what we dialled to it.
@@ -31,6 +30,10 @@ struct Inner {
     closed: bool,
 }
 
+fn removed(node: NodeId) -> String {
+    format!("node {node} was removed from the cluster")
+}
+
 impl Peer {
     pub(crate) fn address(&self) -> String {
         self.address.lock().clone()
@@ -51,6 +54,11 @@ impl Peers {
         self.0.read().known.get(&node).cloned().ok_or(TransportError::NoAddress(node))
     }
 
+    /// Host and port of a node, when they are known.
+    pub(crate) fn address(&self, node: NodeId) -> Option<String> {
+        self.0.read().known.get(&node).map(|peer| peer.address())
+    }
+
     /// Says where a node is. One that was forgotten is known again.
     pub(crate) fn set_address(&self, node: NodeId, address: String) {
         let mut inner = self.0.write();
@@ -69,11 +77,11 @@ impl Peers {
     }
 
     /// Whether a node may not come in.
-    pub(crate) fn refusal(&self, node: NodeId) -> Option<&'static str> {
+    pub(crate) fn refusal(&self, node: NodeId) -> Option<String> {
         let inner = self.0.read();
         match () {
-            () if inner.closed => Some(CLOSING),
-            () if inner.forgotten.contains(&node) => Some(REMOVED),
+            () if inner.closed => Some(CLOSING.to_owned()),
+            () if inner.forgotten.contains(&node) => Some(removed(node)),
             () => None,
         }
     }
@@ -82,7 +90,7 @@ impl Peers {
     pub(crate) fn let_in(&self, channel: Channel, connection: Arc<Connection>) {
         let (mut inner, node) = (self.0.write(), connection.peer);
         if inner.closed || inner.forgotten.contains(&node) {
-            return connection.end(if inner.closed { CLOSING } else { REMOVED });
+            return connection.end(&if inner.closed { CLOSING.to_owned() } else { removed(node) });
         }
         inner.inbound.retain(|_from, connection| !connection.has_ended());
         if let Some(before) = inner.inbound.insert((node, channel), connection) {
@@ -98,11 +106,11 @@ impl Peers {
         let mut inner = self.0.write();
         inner.forgotten.insert(node);
         if let Some(peer) = inner.known.remove(&node) {
-            peer.links.iter().for_each(|link| link.forget(REMOVED));
+            peer.links.iter().for_each(|link| link.forget(&removed(node)));
         }
         for channel in Channel::ALL {
             if let Some(connection) = inner.inbound.remove(&(node, channel)) {
-                connection.end(REMOVED);
+                connection.end(&removed(node));
             }
         }
     }

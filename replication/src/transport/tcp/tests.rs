@@ -1,6 +1,7 @@
-use super::suite::{self, Network};
+use super::testing::Ca;
 use super::*;
 use crate::ClusterId;
+use crate::transport::conformance::{self, Fixture};
 use engine::LineageId;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -20,38 +21,40 @@ pub(super) fn identity(node: u64) -> Identity {
     }
 }
 
-/// Nodes of one process on the loopback interface.
-#[derive(Default)]
+/// Nodes of one process on the loopback interface, each at a port that stays its own.
 struct Loopback {
-    nodes: Mutex<BTreeMap<NodeId, (Tcp, SocketAddr)>>,
-    /// Where nodes were that have stopped, to start there again.
-    addresses: Mutex<BTreeMap<NodeId, SocketAddr>>,
+    tls: Option<PeerTls>,
+    addresses: BTreeMap<NodeId, SocketAddr>,
+    nodes: Mutex<BTreeMap<NodeId, Tcp>>,
+}
+
+impl Loopback {
+    async fn new(tls: Option<PeerTls>) -> Result<Loopback, std::io::Error> {
+        let mut addresses = BTreeMap::new();
+        for node in [1, 2] {
+            addresses.insert(NodeId(node), listen(None).await.local_addr()?);
+        }
+        Ok(Loopback { tls, addresses, nodes: Mutex::default() })
+    }
 }
 
 #[async_trait]
-impl Network for Loopback {
+impl Fixture for Loopback {
     async fn start(&self, node: NodeId, service: Arc<dyn Service>) -> Arc<dyn Transport> {
-        let before = self.addresses.lock().get(&node).copied();
-        let listener = listen(before).await;
-        let address = listener.local_addr().expect("a listener has an address");
-        let tcp = Tcp::start(Options { identity: identity(node.0) }, listener, service);
-        let mut nodes = self.nodes.lock();
-        for (other, (transport, other_address)) in &*nodes {
-            transport.set_address(node, address.to_string());
-            tcp.set_address(*other, other_address.to_string());
-        }
-        nodes.insert(node, (tcp.clone(), address));
-        self.addresses.lock().insert(node, address);
+        let listener = listen(Some(self.addresses[&node])).await;
+        let options = Options { identity: identity(node.0), tls: self.tls.clone() };
+        let tcp = Tcp::start(options, listener, service);
+        self.nodes.lock().insert(node, tcp.clone());
         Arc::new(tcp)
     }
 
-    async fn stop(&self, node: NodeId) {
-        let (tcp, _address) = self.nodes.lock().remove(&node).expect("it runs");
+    async fn kill(&self, node: NodeId) {
+        let tcp = self.nodes.lock().remove(&node).expect("it runs");
         tcp.close().await;
     }
 
-    async fn pause(&self, time: Duration) {
-        tokio::time::sleep(time).await;
+    fn address(&self, node: NodeId) -> String {
+        self.addresses[&node].to_string()
     }
 }
 
@@ -60,16 +63,24 @@ pub(super) async fn listen(at: Option<SocketAddr>) -> TcpListener {
     TcpListener::bind(at).await.expect("the loopback interface has a free port")
 }
 
-async fn bounded(test: impl Future<Output = TestResult>) -> TestResult {
-    tokio::time::timeout(Duration::from_millis(TEST_MS_MAX), test).await?
+async fn conforms(tls: Option<PeerTls>) -> TestResult {
+    let fixture = Loopback::new(tls).await?;
+    let suite = conformance::all(&fixture);
+    Ok(tokio::time::timeout(Duration::from_millis(TEST_MS_MAX), suite).await?)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_conforms() -> TestResult {
-    bounded(suite::all(|| Box::<Loopback>::default())).await
+    conforms(None).await
 }
 
 #[tokio::test]
 async fn it_conforms_on_one_thread() -> TestResult {
-    bounded(suite::all(|| Box::<Loopback>::default())).await
+    conforms(None).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_conforms_with_certificates() -> TestResult {
+    let ca = Ca::new("the cluster")?;
+    conforms(Some(ca.sign(&["127.0.0.1"])?.peer(&ca)?)).await
 }

@@ -106,14 +106,14 @@ fn who_does_not_belong_here_is_told_why() {
         (|hello| hello.identity.lineage = LineageId([9; 16]), "node 1 of lineage 0909"),
         (
             |hello| hello.identity.format = Range { oldest: 5, newest: 6 },
-            "knows feature levels 2 to 4, node 1 5 to 6",
+            "node 2 knows feature levels 2 to 4, node 1 5 to 6",
         ),
         (
             |hello| hello.identity.format = Range { oldest: 1, newest: 1 },
             "knows feature levels 2 to 4, node 1 1 to 1",
         ),
-        (|hello| hello.to = NodeId(3), "this is node 2, not node 3"),
-        (|hello| hello.identity.node = NodeId(2), "two nodes have one id"),
+        (|hello| hello.to = NodeId(3), "node 2 is at the address of node 3"),
+        (|hello| hello.identity.node = NodeId(2), "two nodes have the id 2"),
     ];
     for (change, words) in cases {
         let reason = refused(change);

@@ -1,0 +1,68 @@
+use super::*;
+use crate::runtime::sim::Trace;
+use crate::sim::cluster::Cluster;
+use crate::sim::nemesis::{Kind, Mix, Nemesis};
+use std::collections::BTreeMap;
+
+type TestResult = Result<(), Box<dyn std::error::Error>>;
+
+/// Torments three nodes, heals them, and waits until they agree.
+fn tormented(seed: u64, mix: Mix, during: Duration) -> Result<(Trace, BTreeMap<&'static str, u64>), String> {
+    let mirrors = tempfile::tempdir().map_err(|error| error.to_string())?;
+    sim::run(seed, async {
+        let cluster = Cluster::new(3, Server::default(), mirrors.path());
+        cluster.begin(Duration::from_secs(60)).await.map_err(|error| error.to_string())?;
+        Nemesis::new(mix).torment(&cluster, during).await;
+        cluster.heal();
+        cluster.settle(Duration::from_secs(120)).await.map_err(|error| error.to_string())?;
+        Ok((sim::trace(), sim::noted()))
+    })
+}
+
+#[test]
+fn nodes_come_back_from_each_kind_of_fault() -> TestResult {
+    let mut wrong = Vec::new();
+    for (seed, kind) in (1..).zip(Kind::ALL) {
+        if let Err(error) = tormented(seed, Mix::of(&[kind]), Duration::from_secs(60)) {
+            wrong.push(format!("{kind:?}: {error}"));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    Ok(())
+}
+
+/// `FROM=100 SEEDS=50 SECONDS=600 KIND=Kill` in the environment say what is tried.
+#[test]
+#[ignore = "explores as many seeds as it is told to"]
+fn explore() -> TestResult {
+    let told =
+        |name, default| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(default);
+    let kind = std::env::var("KIND").ok();
+    let chosen: Vec<_> = Kind::ALL.into_iter().filter(|one| kind == Some(format!("{one:?}"))).collect();
+    let mix = if chosen.is_empty() { Mix::all() } else { Mix::of(&chosen) };
+    let (mut wrong, mut all) = (Vec::new(), BTreeMap::<_, u64>::new());
+    let from = told("FROM", 0);
+    for seed in from..from + told("SEEDS", 10) {
+        let mix = mix.clone();
+        let during = Duration::from_secs(told("SECONDS", 300));
+        match std::panic::catch_unwind(move || tormented(seed, mix, during)) {
+            Ok(Ok((_, noted))) => {
+                noted.into_iter().for_each(|(kind, count)| *all.entry(kind).or_default() += count)
+            }
+            Ok(Err(error)) => wrong.push(format!("{seed}: {error}")),
+            Err(_) => wrong.push(format!("{seed}: panicked")),
+        }
+    }
+    println!("{all:?}");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    Ok(())
+}
+
+#[test]
+fn two_runs_of_a_seed_are_the_same() -> TestResult {
+    for seed in 0..3 {
+        let run = || tormented(seed, Mix::all(), Duration::from_secs(60));
+        assert_eq!(run()?, run()?, "seed {seed}");
+    }
+    Ok(())
+}

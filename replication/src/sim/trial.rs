@@ -1,0 +1,196 @@
+//! One simulation of a whole cluster, from its seed to its verdict.
+//!
+//! 1. Three nodes, or five, begin; clients write, read and watch all the time.
+//! 2. Things go wrong ([`Nemesis::torment`]). Nothing that a client sees may be wrong.
+//! 3. All is mended but what is lost. The cluster takes writes again, and its nodes come to agree, in bounded time.
+//! 4. Everything is read, and [`crate::check`] decides; the replicas must have had the same content hash at every version
+//!    at which they were seen.
+
+use super::cluster::{Cluster, NotInTime};
+use super::host::Program;
+use super::nemesis::{Mix, Nemesis};
+use super::workload::{Groups, Stuck, Workload};
+use crate::Node;
+use crate::bugs::{Bug, Seeded};
+use crate::check::{Verdict, Violation};
+use crate::runtime::sim::{self, Machine, Trace};
+use crate::runtime::{sleep, spawn};
+use engine::ContentHash;
+use parking_lot::Mutex;
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a cluster may take to begin, and to work again once all is mended.
+const SOON: Duration = Duration::from_secs(300);
+/// How often the nodes' hashes are looked at.
+const LOOK: Duration = Duration::from_millis(70);
+
+/// What is simulated.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// What everything follows from.
+    pub seed: u64,
+    /// How many nodes there are.
+    pub machines: u64,
+    /// How long things go wrong.
+    pub torment: Duration,
+    /// What goes wrong.
+    pub mix: Mix,
+    /// What the clients do.
+    pub workload: Workload,
+    /// A mistake that is made on purpose.
+    pub bug: Option<Bug>,
+}
+
+impl Trial {
+    /// Three nodes and everything that can go wrong.
+    pub fn of(seed: u64) -> Self {
+        let (torment, mix) = (Duration::from_secs(60), Mix::all());
+        Self { seed, machines: 3, torment, mix, workload: Workload::default(), bug: None }
+    }
+}
+
+/// What was found wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Wrong {
+    /// What clients saw contradicts itself.
+    #[error(transparent)]
+    Seen(#[from] Violation),
+    /// Two replicas had different content at one version.
+    #[error(
+        "replicas differ: at version {version} of group {group} the content hash is {one} on one node and {other} on another"
+    )]
+    Differ {
+        /// The place of the group among those of a node.
+        group: usize,
+        /// The version.
+        version: u64,
+        /// A hash.
+        one: String,
+        /// The other.
+        other: String,
+    },
+    /// The cluster does not work although nothing is wrong any more.
+    #[error(transparent)]
+    NotInTime(#[from] NotInTime),
+    /// The clients came to no end.
+    #[error(transparent)]
+    Stuck(#[from] Stuck),
+    /// The program panicked.
+    #[error("a panic: {0}")]
+    Panicked(String),
+}
+
+/// What a trial was.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// What its clients saw.
+    pub verdict: Verdict,
+    /// What happened, step by step, as one number.
+    pub trace: Trace,
+    /// How often each kind of thing happened.
+    pub noted: BTreeMap<&'static str, u64>,
+    /// How long it took in its own time.
+    pub simulated: Duration,
+}
+
+impl Trial {
+    /// Runs it. Real directories that it needs are made below `mirrors`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong.
+    pub fn run<P: Program<Process = Node>>(&self, program: P, mirrors: &Path) -> Result<Report, Wrong> {
+        let _seeded = Seeded::with(self.bug);
+        let simulated = || sim::run(self.seed, self.simulate(program, mirrors));
+        let done = catch_unwind(AssertUnwindSafe(simulated));
+        done.unwrap_or_else(|panic| Err(Wrong::Panicked(words_of(&*panic))))
+    }
+
+    async fn simulate<P: Program<Process = Node>>(
+        &self,
+        program: P,
+        mirrors: &Path,
+    ) -> Result<Report, Wrong> {
+        let cluster = Cluster::new(self.machines, program, mirrors);
+        cluster.begin(SOON).await?;
+        let hashes = Hashes::default();
+        let looking = spawn(hashes.clone().look(cluster.clone()));
+        let mut running = self.workload.start(Groups::new(cluster.clone()));
+        Nemesis::new(self.mix.clone()).torment(&cluster, self.torment).await;
+        cluster.heal();
+        cluster.settle(SOON).await?;
+        running.stop().await?;
+        // What the clients did last is not everywhere yet.
+        cluster.settle(SOON).await?;
+        let done = running.drain(Machine(1).0).await?;
+        looking.abort();
+        hashes.verdict()?;
+        let verdict = done.check()?;
+        Ok(Report { verdict, trace: sim::trace(), noted: sim::noted(), simulated: sim::elapsed() })
+    }
+}
+
+/// The content hash of each group at each version at which a node was seen.
+#[derive(Debug, Clone, Default)]
+struct Hashes {
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    hashes: BTreeMap<(usize, u64), ContentHash>,
+    differ: Option<Wrong>,
+}
+
+impl Hashes {
+    async fn look<P: Program>(self, cluster: Cluster<P>) {
+        loop {
+            for position in cluster.positions().into_iter().flatten() {
+                for (group, (version, hash)) in position.into_iter().enumerate() {
+                    self.saw(group, version, hash);
+                }
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    fn saw(&self, group: usize, version: u64, hash: ContentHash) {
+        let mut seen = self.seen.lock();
+        let known = *seen.hashes.entry((group, version)).or_insert(hash);
+        if known != hash && seen.differ.is_none() {
+            let (one, other) = (known.to_string(), hash.to_string());
+            seen.differ = Some(Wrong::Differ { group, version, one, other });
+        }
+    }
+
+    fn verdict(&self) -> Result<(), Wrong> {
+        self.seen.lock().differ.clone().map_or(Ok(()), Err)
+    }
+}
+
+fn words_of(panic: &(dyn Any + Send)) -> String {
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replicas_that_were_seen_at_one_version_must_agree() {
+        let hashes = Hashes::default();
+        hashes.saw(0, 7, ContentHash([1; 32]));
+        hashes.saw(1, 7, ContentHash([2; 32]));
+        hashes.saw(0, 8, ContentHash([3; 32]));
+        hashes.saw(0, 7, ContentHash([1; 32]));
+        assert_eq!(hashes.verdict(), Ok(()));
+        hashes.saw(0, 8, ContentHash([4; 32]));
+        assert!(matches!(hashes.verdict(), Err(Wrong::Differ { group: 0, version: 8, .. })));
+    }
+}

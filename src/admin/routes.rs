@@ -1,0 +1,102 @@
+//! Which request is which command. Pure.
+
+use hyper::Method;
+use replication::NodeId;
+
+/// A command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Command {
+    Status,
+    Join,
+    Add,
+    Promote(NodeId),
+    Remove(NodeId, bool),
+    TransferLeader,
+    Regions,
+    SetPrimaryRegion,
+    Databases,
+    CreateDatabase,
+    DeleteDatabase(String),
+}
+
+/// Why a request is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refused {
+    NotFound,
+    Method,
+    Invalid(String),
+}
+
+/// The command of a request; `path` begins after the path of the API.
+pub(super) fn command(method: &Method, path: &str, query: Option<&str>) -> Result<Command, Refused> {
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    let with =
+        |wanted: Method, command: Command| if *method == wanted { Ok(command) } else { Err(Refused::Method) };
+    let either = |get: Command, other: Method, command: Command| match method {
+        method if *method == Method::GET => Ok(get),
+        method if *method == other => Ok(command),
+        _ => Err(Refused::Method),
+    };
+    match parts.as_slice() {
+        ["cluster"] => with(Method::GET, Command::Status),
+        ["cluster", "join"] => with(Method::POST, Command::Join),
+        ["cluster", "nodes"] => with(Method::POST, Command::Add),
+        ["cluster", "nodes", id] => with(Method::DELETE, Command::Remove(node(id)?, is_forced(query)?)),
+        ["cluster", "nodes", id, "promote"] => with(Method::POST, Command::Promote(node(id)?)),
+        ["cluster", "transfer-leader"] => with(Method::POST, Command::TransferLeader),
+        ["cluster", "regions"] => either(Command::Regions, Method::PUT, Command::SetPrimaryRegion),
+        ["databases"] => either(Command::Databases, Method::POST, Command::CreateDatabase),
+        ["databases", which] => with(Method::DELETE, Command::DeleteDatabase((*which).to_owned())),
+        _ => Err(Refused::NotFound),
+    }
+}
+
+fn node(id: &str) -> Result<NodeId, Refused> {
+    id.parse().map(NodeId).map_err(|_not_one| Refused::Invalid(format!("'{id}' is not the number of a node")))
+}
+
+fn is_forced(query: Option<&str>) -> Result<bool, Refused> {
+    match query {
+        None | Some("" | "force=false") => Ok(false),
+        Some("force=true") => Ok(true),
+        Some(other) => Err(Refused::Invalid(format!("'{other}' is not understood: only force=true is"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_request_is_one_command_or_is_refused_with_why() {
+        let refused = |reason: &str| Err(Refused::Invalid(reason.to_owned()));
+        for (method, path, query, expected) in [
+            (Method::GET, "/cluster", None, Ok(Command::Status)),
+            (Method::POST, "/cluster", None, Err(Refused::Method)),
+            (Method::POST, "/cluster/join", None, Ok(Command::Join)),
+            (Method::POST, "/cluster/nodes", None, Ok(Command::Add)),
+            (Method::DELETE, "/cluster/nodes/3", None, Ok(Command::Remove(NodeId(3), false))),
+            (Method::DELETE, "/cluster/nodes/3", Some("force=true"), Ok(Command::Remove(NodeId(3), true))),
+            (
+                Method::DELETE,
+                "/cluster/nodes/3",
+                Some("hard"),
+                refused("'hard' is not understood: only force=true is"),
+            ),
+            (Method::DELETE, "/cluster/nodes/x", None, refused("'x' is not the number of a node")),
+            (Method::POST, "/cluster/nodes/3/promote", None, Ok(Command::Promote(NodeId(3)))),
+            (Method::POST, "/cluster/nodes/3/demote", None, Err(Refused::NotFound)),
+            (Method::POST, "/cluster/transfer-leader", None, Ok(Command::TransferLeader)),
+            (Method::GET, "/cluster/regions", None, Ok(Command::Regions)),
+            (Method::PUT, "/cluster/regions", None, Ok(Command::SetPrimaryRegion)),
+            (Method::GET, "/databases", None, Ok(Command::Databases)),
+            (Method::POST, "/databases", None, Ok(Command::CreateDatabase)),
+            (Method::DELETE, "/databases/shop", None, Ok(Command::DeleteDatabase("shop".to_owned()))),
+            (Method::GET, "/databases/shop", None, Err(Refused::Method)),
+            (Method::GET, "/cluster/", None, Err(Refused::NotFound)),
+            (Method::GET, "", None, Err(Refused::NotFound)),
+        ] {
+            assert_eq!(command(&method, path, query), expected, "{method} {path} {query:?}");
+        }
+    }
+}
