@@ -36,8 +36,7 @@ async fn start(
         let address = format!("node-{id}:1");
         endpoint.listen(&address, Arc::clone(&inbox) as Arc<dyn Service>);
         let peer = Peer { address, region: String::new() };
-        let mut options =
-            NodeOptions { peer, joins, mirror: Some(mirror), ..NodeOptions::alone(NodeId(id)) };
+        let mut options = NodeOptions { peer, joins, mirror: Some(mirror), ..NodeOptions::alone(NodeId(id)) };
         tune(&mut options);
         Node::open(env, Path::new("/data"), options, &budget, endpoint, inbox)
             .await

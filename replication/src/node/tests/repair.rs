@@ -1,8 +1,8 @@
 //! Damage on the disk of one node: it is found, said, and mended from another replica.
 
 use super::*;
-use engine::{Checkpoint, Direction};
 use engine::fs::sim::Unsynced;
+use engine::{Checkpoint, Direction};
 
 /// A world whose nodes read all tables every second.
 fn watchful() -> Result<World, String> {
@@ -122,5 +122,105 @@ fn damage_on_a_node_alone_is_said_and_what_is_whole_is_served() -> TestResult {
         assert_eq!(status.mended, 0);
         count(&nodes[0], 1).await?;
         Ok(())
+    })
+}
+
+/// What a disk is done to between two starts of its node.
+type Spoil = fn(&Disk);
+
+#[test]
+fn a_replica_that_cannot_be_opened_is_rebuilt_under_the_same_id_and_the_damaged_one_is_kept() -> TestResult {
+    let in_tables: Spoil = |disk| {
+        // Somewhere in what is read at once.
+        for _ in 0..400 {
+            disk.flip_bit("groups/1.r1/tables/", &mut sim::fork_random());
+        }
+    };
+    let in_manifest: Spoil = |disk| {
+        disk.flip_bit("groups/1.r1/manifest", &mut sim::fork_random());
+    };
+    for (seed, spoil) in (5..).zip([in_tables, in_manifest]) {
+        simulate(seed, async move {
+            let world = World::new().map_err(|error| error.to_string())?;
+            let mut nodes = world.three().await?;
+            fill(&nodes, 0).await?;
+            write_until(&nodes, || true).await?;
+            drop(nodes.remove(1));
+            world.disks[2].take_away();
+            sim::kill(Machine(2));
+            world.network.down(Machine(2));
+            world.disks[2].crash(Unsynced::Lost);
+            spoil(&world.disks[2]);
+            count(&nodes[1], 3).await?;
+            nodes.insert(1, world.start(2, false).await?);
+            let dir = data(&nodes[1])?.engine().dir().to_path_buf();
+            assert_ne!(dir, Path::new("/data/groups/1.r1"));
+            let kept = |path: &PathBuf| path.starts_with("/data/groups/1.r1/");
+            assert!(world.disks[2].files().iter().any(|(path, _)| kept(path)), "what is damaged is kept");
+            write_until(&nodes, || true).await?;
+            assert_eq!(read(&nodes[1], 2).await?, 7);
+            check_alike(&nodes).await?;
+            // It votes and leads as before.
+            drop(nodes.remove(0));
+            world.disks[1].take_away();
+            sim::kill(Machine(1));
+            world.network.down(Machine(1));
+            count(&nodes[0], 2).await?;
+            assert_eq!(read(&nodes[1], 3).await?, 8);
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_node_alone_that_cannot_be_opened_is_refused_and_nothing_is_moved() -> TestResult {
+    simulate(7, async {
+        let world = World::new().map_err(|error| error.to_string())?;
+        let nodes = vec![world.start(1, false).await?];
+        fill(&nodes, 0).await?;
+        drop(nodes);
+        world.disks[1].take_away();
+        sim::kill(Machine(1));
+        world.network.down(Machine(1));
+        world.disks[1].crash(Unsynced::Lost);
+        for _ in 0..400 {
+            world.disks[1].flip_bit("groups/1/tables/", &mut sim::fork_random());
+        }
+        let before = world.disks[1].files();
+        let refused = world.start(1, false).await.err().ok_or("it was opened")?;
+        assert!(refused.contains("cannot open the engine of group 1"), "{refused}");
+        let in_groups = |files: Vec<(PathBuf, u64)>| -> Vec<_> {
+            files.into_iter().filter(|(path, _)| path.starts_with("/data/groups/1")).collect()
+        };
+        assert_eq!(in_groups(world.disks[1].files()), in_groups(before));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_replica_that_met_damage_while_it_applied_stops_and_is_rebuilt_at_its_next_start() -> TestResult {
+    simulate(8, async {
+        let world = World::new().map_err(|error| error.to_string())?;
+        let mut nodes = world.three().await?;
+        write_until(&nodes, || true).await?;
+        fill(&nodes, 0).await?;
+        let before = data(&nodes[1])?.engine().dir().to_path_buf();
+        for _ in 0..3_000 {
+            damage(&world.disks[2], &data(&nodes[1])?.engine())?;
+        }
+        // Adding to a counter reads it.
+        let failed = nodes[1].clone();
+        let failure = spawn_on(Machine(2), async move { failed.failure().await });
+        count(&nodes[0], 1).await?;
+        let reason = timeout(SOON, failure).await.map_err(|_late| "it went on")?;
+        let reason = reason.map_err(|error| error.to_string())?;
+        assert!(reason.contains("group 1"), "{reason}");
+        drop(nodes.remove(1));
+        nodes.insert(1, restart_after_power_loss(&world, 2).await?);
+        assert_ne!(data(&nodes[1])?.engine().dir(), before);
+        write_until(&nodes, || true).await?;
+        assert_eq!(read(&nodes[1], 2).await?, 7);
+        check_alike(&nodes).await
     })
 }
