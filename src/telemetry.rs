@@ -1,13 +1,16 @@
 //! The log of the process: events to standard error, as text or JSON.
 //!
 //! ERROR means that a person must look. Levels are set by `RUST_LOG`, such as `info,cairn=debug`.
+//!
+//! The consensus library tells every heartbeat that is lost as a warning, and this process every connection that breaks: of
+//! the library only errors are told.
 
 use crate::config::LogFormat;
 use std::io;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-const DEFAULT_FILTER: &str = "info";
+const DEFAULT_FILTER: &str = "info,openraft=error";
 
 /// Why logging cannot start.
 #[derive(Debug, thiserror::Error)]

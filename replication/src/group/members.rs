@@ -22,6 +22,8 @@ use std::time::Duration;
 const PROMOTABLE_LAG_MAX: u64 = 1_000;
 /// How long a handing over of leadership is waited for when a node stops, in milliseconds.
 const HAND_OVER_MS_MAX: u64 = 3_000;
+/// Who has not answered for longer, in milliseconds, is not handed leadership.
+const CANDIDATE_SILENT_MS_MAX: u64 = 1_000;
 /// Pause between looks at whether a change has come about, in milliseconds.
 const RETRY_MS: u64 = 20;
 
@@ -157,7 +159,8 @@ impl Core {
     pub(super) async fn hand_over(self: &Arc<Self>) {
         let status = self.status();
         let others = status.members.iter().filter(|member| member.is_voter && member.node != self.node);
-        let candidates = others.filter_map(|member| Some((member.lag?, member.node)));
+        let heard = others.filter(|member| member.silent_ms.is_some_and(|ms| ms <= CANDIDATE_SILENT_MS_MAX));
+        let candidates = heard.filter_map(|member| Some((member.lag?, member.node)));
         let Some((_, next)) = candidates.min() else { return };
         if self.leadership.own_term().is_none() {
             return;
