@@ -284,14 +284,16 @@ impl Group {
     /// Waits until this node's part in the group has ended by itself; returns why.
     pub(crate) async fn failure(&self) -> String {
         let mut metrics = self.core.raft.metrics();
-        loop {
+        let reason = loop {
             if let Err(fatal) = &metrics.borrow_and_update().running_state {
-                return format!("group {} ended: {fatal}", self.core.id);
+                break format!("group {} ended: {fatal}", self.core.id);
             }
             if metrics.changed().await.is_err() {
-                return format!("group {} ended", self.core.id);
+                break format!("group {} ended", self.core.id);
             }
-        }
+        };
+        crate::repair::set_aside_if_damaged(&self.core);
+        reason
     }
 
     /// Hands leadership to another node, if this one has it and there is one that can take it.

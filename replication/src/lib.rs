@@ -34,6 +34,7 @@ mod progress;
 mod proposal;
 mod raft;
 pub mod raft_snapshot;
+mod rebuild;
 pub mod refusal;
 mod repair;
 mod replica;

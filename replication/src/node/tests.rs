@@ -1,3 +1,5 @@
+mod repair;
+
 use super::*;
 use crate::runtime::sim::{self, Machine, SimClock, SimRandom, spawn_on};
 use crate::runtime::{sleep, timeout};
@@ -22,6 +24,7 @@ async fn start(
     mirror: &Path,
     id: u64,
     joins: bool,
+    tune: fn(&mut NodeOptions),
 ) -> Result<Node, String> {
     let (network, disk, mirror) = (network.clone(), disk.clone(), mirror.to_path_buf());
     let machine = Machine(id);
@@ -34,7 +37,8 @@ async fn start(
         endpoint.listen(&address, Arc::clone(&inbox) as Arc<dyn Service>);
         let peer = Peer { address, region: String::new() };
         let log = LogOptions { mirror: Some(mirror), ..LogOptions::default() };
-        let options = NodeOptions { peer, joins, log, ..NodeOptions::alone(NodeId(id)) };
+        let mut options = NodeOptions { peer, joins, log, ..NodeOptions::alone(NodeId(id)) };
+        tune(&mut options);
         Node::open(env, Path::new("/data"), options, &budget, endpoint, inbox)
             .await
             .map_err(|error| error.to_string())
@@ -102,18 +106,20 @@ struct World {
     network: SimNetwork,
     disks: Vec<Disk>,
     mirrors: tempfile::TempDir,
+    tune: fn(&mut NodeOptions),
 }
 
 impl World {
     fn new() -> std::io::Result<Self> {
         let disks = (0..4).map(|_| Disk::default()).collect();
-        Ok(Self { network: SimNetwork::new(Weather::FAIR), disks, mirrors: tempfile::tempdir()? })
+        let tune = |_: &mut NodeOptions| {};
+        Ok(Self { network: SimNetwork::new(Weather::FAIR), disks, mirrors: tempfile::tempdir()?, tune })
     }
 
     async fn start(&self, id: u64, joins: bool) -> Result<Node, String> {
         let place = usize::try_from(id).map_err(|error| error.to_string())?;
         let mirror = self.mirrors.path().join(id.to_string());
-        start(&self.network, &self.disks[place], &mirror, id, joins).await
+        start(&self.network, &self.disks[place], &mirror, id, joins, self.tune).await
     }
 
     /// Three nodes that all vote.
