@@ -161,7 +161,7 @@ impl Trial {
         looking.abort();
         hashes.verdict()?;
         let verdict = done.check()?;
-        Ok(Report { verdict, trace: sim::trace(), noted: sim::noted(), simulated: sim::elapsed() })
+        Ok(Report { verdict, trace: sim::trace(), noted: cluster.tally(), simulated: sim::elapsed() })
     }
 }
 
