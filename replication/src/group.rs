@@ -7,6 +7,7 @@
 //!   replica has applied it. Many reads share one confirmation.
 //! - Everything else is read from this replica, which may be behind.
 
+mod counters;
 mod forward;
 mod leader;
 mod members;
@@ -35,6 +36,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 pub use crate::message::Change;
+pub use counters::Counters;
 pub use members::ChangeError;
 pub use status::{GroupStatus, Member, Role};
 
@@ -98,6 +100,7 @@ pub(crate) struct Core {
     seen: Mutex<propose::Seen>,
     room: Arc<Semaphore>,
     requests: AtomicU64,
+    counts: counters::Counts,
     stopping: AtomicBool,
     options: GroupOptions,
 }
@@ -163,6 +166,7 @@ impl Group {
             seen: Mutex::default(),
             room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
             requests: AtomicU64::new(0),
+            counts: counters::Counts::default(),
             stopping: AtomicBool::new(false),
             options: parts.options,
         });
@@ -280,14 +284,16 @@ impl Group {
     /// Waits until this node's part in the group has ended by itself; returns why.
     pub(crate) async fn failure(&self) -> String {
         let mut metrics = self.core.raft.metrics();
-        loop {
+        let reason = loop {
             if let Err(fatal) = &metrics.borrow_and_update().running_state {
-                return format!("group {} ended: {fatal}", self.core.id);
+                break format!("group {} ended: {fatal}", self.core.id);
             }
             if metrics.changed().await.is_err() {
-                return format!("group {} ended", self.core.id);
+                break format!("group {} ended", self.core.id);
             }
-        }
+        };
+        crate::repair::set_aside_if_damaged(&self.core);
+        reason
     }
 
     /// Hands leadership to another node, if this one has it and there is one that can take it.

@@ -160,6 +160,7 @@ async fn propose(core: Arc<Core>, batch: Vec<Item>) {
             Work::Entry(entry) => alone = Some(entry),
         }
     }
+    core.counts.propose(writes.len());
     let time_ms = core.clock.now_ms();
     let entry = alone.map_or(Entry::Batch { time_ms, writes }, |entry| entry.at(time_ms));
     let bytes = Proposal { term, reference: core.replica.reference(), entry }.encode();

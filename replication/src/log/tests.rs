@@ -15,19 +15,20 @@ use openraft::storage::{
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::type_config::TypeConfigExt;
 use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf};
+use parking_lot::Mutex;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
-type TestResult = Result<(), Box<dyn std::error::Error>>;
+type TestResult = Result<(), Failed>;
 
 /// A state machine that remembers where it stands: the suite asks no more of one.
 #[derive(Debug, Clone, Default)]
 struct Toy {
     applied: Option<LogId>,
     membership: StoredMembership,
-    snapshot: Option<SnapshotMetaOf<TypeConfig>>,
+    snapshot: Arc<Mutex<Option<SnapshotMetaOf<TypeConfig>>>>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Toy {
@@ -36,7 +37,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Toy {
     async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, ()>, io::Error> {
         let (last_log_id, last_membership) = (self.applied, self.membership.clone());
         let meta = SnapshotMetaOf::<TypeConfig> { last_log_id, last_membership };
-        self.snapshot = Some(meta.clone());
+        *self.snapshot.lock() = Some(meta.clone());
         Ok(Snapshot { meta, snapshot: () })
     }
 }
@@ -71,12 +72,12 @@ impl RaftStateMachine<TypeConfig> for Toy {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<TypeConfig>, (): ()) -> Result<(), io::Error> {
         (self.applied, self.membership) = (meta.last_log_id, meta.last_membership.clone());
-        self.snapshot = Some(meta.clone());
+        *self.snapshot.lock() = Some(meta.clone());
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, ()>>, io::Error> {
-        Ok(self.snapshot.clone().map(|meta| Snapshot { meta, snapshot: () }))
+        Ok(self.snapshot.lock().clone().map(|meta| Snapshot { meta, snapshot: () }))
     }
 }
 
@@ -253,7 +254,10 @@ fn a_log_that_lost_its_end_is_refused() -> TestResult {
         let (path, len) =
             files.iter().find(|(path, _)| path.ends_with("0000000000000001.raftlog")).expect("a log");
         for offset in (0..*len).rev() {
-            world.disk.flip(path, offset)?;
+            // Opening cuts what was allocated ahead.
+            if world.disk.flip(path, offset).is_err() {
+                continue;
+            }
             let opened = world.open().await;
             let is_refused = matches!(opened, Err(OpenError::LogBehind { .. } | OpenError::RaftLog { .. }));
             match opened {
@@ -267,7 +271,7 @@ fn a_log_that_lost_its_end_is_refused() -> TestResult {
             if is_refused {
                 return Ok(());
             }
-            world.disk.flip(path, offset)?;
+            let _undone_if_still_there = world.disk.flip(path, offset);
         }
         Err("no bit of the log matters".into())
     })
