@@ -8,7 +8,7 @@ use replication::sim::trial::{Trial, Wrong};
 use std::time::Duration;
 
 /// How long a cluster may take to work again: the longest that a right one has taken is far below.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a mistake is looked for.
 struct Hunt {
