@@ -41,7 +41,7 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 pub use checkpoint::Checkpoint;
@@ -88,6 +88,8 @@ pub(crate) struct Core {
     keep_after: Mutex<Option<u64>>,
     /// The first failure of a write or sync.
     stopped: OnceLock<String>,
+    /// Whether that was damage.
+    damaged: AtomicBool,
     /// Names the temporary files of tables.
     next_file: Arc<AtomicU64>,
     disk: statistics::DiskSpace,
@@ -442,6 +444,9 @@ impl Core {
 
     /// Takes no more writes after `error`, unless it says that nothing was written.
     fn stop_on(&self, error: Error) -> Error {
+        if matches!(error, Error::Damaged { .. } | Error::Missing { .. }) {
+            self.damaged.store(true, Ordering::Relaxed);
+        }
         if !error.changed_nothing() {
             let reason = match &error {
                 Error::Io { source, .. } => format!("{error}: {source}"),

@@ -85,6 +85,15 @@ pub enum OpenError {
         /// Why.
         source: crate::replica_dir::Error,
     },
+    /// The engine of a group was set aside because it is damaged, and nobody gave a copy. Start the node again when others
+    /// can be reached.
+    #[error("cannot rebuild the damaged replica of group {group}: {reason}")]
+    Rebuild {
+        /// Which group.
+        group: GroupId,
+        /// What the others said.
+        reason: String,
+    },
     /// openraft refuses what it found or was told.
     #[error("cannot start Raft group {group}: {reason}")]
     Raft {

@@ -92,6 +92,11 @@ impl Home {
         self.giving.try_lock().ok()
     }
 
+    /// Sets the engine aside, for the next start to rebuild the replica.
+    pub(crate) fn set_aside(&self) -> Result<PathBuf, crate::replica_dir::Error> {
+        self.dir.lock().set_aside()
+    }
+
     /// The rate at which snapshots are sent.
     pub(crate) const fn rate(&self) -> &Rate {
         &self.rate
@@ -163,6 +168,16 @@ impl Home {
         close(&replaced);
         self.dir.lock().remove_replaced().map_err(io::Error::other)
     }
+}
+
+/// Bytes that stay free on the disk that holds `dir`.
+///
+/// # Errors
+///
+/// What the disk says.
+pub(crate) fn reserve_bytes(env: &Env, options: &Options, dir: &Path) -> io::Result<u64> {
+    let above = dir.parent().unwrap_or(dir);
+    Ok(options.reserve_bytes(env.fs.space(above)?.total))
 }
 
 /// See [`Home::keep_log`].

@@ -12,8 +12,9 @@ use crate::inbox::Inbox;
 use crate::log::{Log, LogOptions, LogStore};
 use crate::network::Network;
 use crate::raft::{Membership, Peer, Raft, StoredMembership, log_id};
+use crate::rebuild::Rebuild;
 use crate::replica::{Replica, index_of, membership_in, membership_mark};
-use crate::replica_dir::ReplicaDir;
+use crate::replica_dir::{ReplicaDir, is_damage};
 use crate::state_machine::StateMachine;
 use crate::transport::Transport;
 use crate::{GroupId, NodeId, OpenError, ServingClock};
@@ -60,8 +61,8 @@ pub struct NodeOptions {
     pub group: GroupOptions,
     /// How engines work.
     pub engine: Options,
-    /// In simulations: a real, empty directory for the names of the Raft log's files.
-    pub mirror: Option<PathBuf>,
+    /// How the Raft log is kept.
+    pub log: LogOptions,
 }
 
 impl NodeOptions {
@@ -75,7 +76,7 @@ impl NodeOptions {
             timing: Timing::default(),
             group: GroupOptions::default(),
             engine: Options::default(),
-            mirror: None,
+            log: LogOptions::default(),
         }
     }
 }
@@ -109,8 +110,7 @@ impl Node {
         transport: Arc<dyn Transport>,
         inbox: Arc<Inbox>,
     ) -> Result<Node, OpenError> {
-        let log_options = LogOptions { mirror: options.mirror.clone(), ..LogOptions::default() };
-        let log = Log::open(&env, data, &log_options)?;
+        let log = Log::open(&env, data, &options.log)?;
         let mut boot = [0; 8];
         env.random.fill(&mut boot);
         let opening = Opening {
@@ -197,8 +197,8 @@ struct Opening {
 
 impl Opening {
     async fn group(&self, id: GroupId) -> Result<(Group, Recovery), OpenError> {
-        let dir = self.replica_dir(id)?;
-        let (engine, recovery) = self.engine(id, &dir.engine_dir())?;
+        let mut dir = self.replica_dir(id)?;
+        let (engine, recovery) = self.engine(id, &mut dir).await?;
         let (options, budget) = (self.options.engine.clone(), Arc::clone(&self.budget));
         let home = Arc::new(Home::new(self.env.clone(), options, budget, dir));
         self.forget_parent(id, &engine).await?;
@@ -235,10 +235,30 @@ impl Opening {
         opened.map_err(|source| OpenError::Replica { group: id, source })
     }
 
-    fn engine(&self, id: GroupId, dir: &Path) -> Result<(Engine, Recovery), OpenError> {
-        let options = self.options.engine.clone();
-        let opened = Engine::open_with_budget(self.env.clone(), dir, options, &self.budget);
-        opened.map_err(|source| OpenError::Engine { group: id, source })
+    /// Opens the engine of a group, or rebuilds the replica when that is damaged.
+    async fn engine(&self, id: GroupId, dir: &mut ReplicaDir) -> Result<(Engine, Recovery), OpenError> {
+        let open = |dir: &Path| {
+            let options = self.options.engine.clone();
+            Engine::open_with_budget(self.env.clone(), dir, options, &self.budget)
+        };
+        let damage = if dir.awaits_snapshot() {
+            None
+        } else {
+            match open(&dir.engine_dir()) {
+                Err(error) if is_damage(&error) => Some(error),
+                opened => return opened.map_err(|source| OpenError::Engine { group: id, source }),
+            }
+        };
+        let rebuild = Rebuild {
+            group: id,
+            node: self.options.id,
+            env: &self.env,
+            options: &self.options.engine,
+            transport: &self.transport,
+            log: &self.log,
+        };
+        let engine = rebuild.run(dir, damage, |dir| open(dir).map(|(engine, _)| engine)).await?;
+        Ok((engine, Recovery { created: false, records: 0, torn: None }))
     }
 
     /// Forgets the Raft log of a lineage that the engine has left: a restore or a forced recovery goes on without it.
@@ -290,7 +310,8 @@ impl Opening {
             batches: Vec::new(),
             marks: vec![mark],
         };
-        engine.append(&record)?;
+        // Into the reserve of a full disk as well: a node must come up to say that its disk is full.
+        engine.append_agreed(&record)?;
         engine.sync()?;
         engine.publish(version);
         Ok(Some(position))

@@ -108,3 +108,17 @@ fn others(core: &Core) -> Vec<NodeId> {
     others.sort_by_key(|id| (Some(*id) == leader, *id));
     others.into_iter().map(NodeId).collect()
 }
+
+/// Sets the engine of a group that has ended aside when damage ended it and another replica can give a copy: the next
+/// start rebuilds it then, instead of meeting the same damage.
+pub(crate) fn set_aside_if_damaged(core: &Core) {
+    if !core.replica.is_damaged() || others(core).is_empty() {
+        return;
+    }
+    match core.home.set_aside() {
+        Ok(dir) => {
+            tracing::error!(group = %core.id, dir = %dir.display(), "the replica is damaged: the next start rebuilds it")
+        }
+        Err(error) => tracing::error!(group = %core.id, %error, "cannot set the damaged replica aside"),
+    }
+}

@@ -15,6 +15,7 @@ use crate::pending::{Pending, Verdict};
 use crate::progress::Progress;
 use crate::proposal::Proposal;
 use crate::raft::{Answer, LogEntry, LogId, Payload, StoredMembership, log_id};
+use crate::replica_dir::is_damage;
 use crate::{GroupId, Hub, RequestId, apply, clock_ms};
 use arc_swap::ArcSwap;
 use engine::versionstamp::{INDEX_MAX, version_of};
@@ -22,6 +23,7 @@ use engine::{ContentHash, Engine, Mark, Op, Record};
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One replica.
 #[derive(Debug)]
@@ -35,6 +37,7 @@ pub(crate) struct Replica {
     applied: Progress,
     membership: Mutex<StoredMembership>,
     hashes: Hashes,
+    damaged: AtomicBool,
     /// Held while the engine changes: an entry is applied, or another engine takes its place.
     turn: tokio::sync::Mutex<()>,
 }
@@ -72,6 +75,7 @@ impl Replica {
             applied: Progress::at(index_of(applied.version)),
             membership: Mutex::new(membership),
             hashes: Hashes::at(applied.version, applied.hash),
+            damaged: AtomicBool::new(false),
             turn: tokio::sync::Mutex::default(),
         }
     }
@@ -113,12 +117,28 @@ impl Replica {
         (applied.version, applied.hash)
     }
 
+    /// Whether it had to stop because something on its disk is damaged.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed) || self.engine.load().is_stopped_by_damage()
+    }
+
     /// Applies one entry.
     ///
     /// # Errors
     ///
     /// When stored data cannot be read or written, or this replica differs from the others: it must stop.
     pub(crate) async fn apply(&self, entry: LogEntry) -> io::Result<Answer> {
+        let applied = self.apply_in_turn(entry).await;
+        if let Err(error) = &applied
+            && let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<engine::Error>())
+            && is_damage(error)
+        {
+            self.damaged.store(true, Ordering::Relaxed);
+        }
+        applied
+    }
+
+    async fn apply_in_turn(&self, entry: LogEntry) -> io::Result<Answer> {
         self.pending.enter_term(entry.id.leader_id.term);
         let _turn = self.turn.lock().await;
         let engine = self.engine();

@@ -7,6 +7,7 @@ use super::Core;
 use super::open::{TABLES_DIR, WAL_DIR};
 use crate::Applied;
 use crate::codec::Malformed;
+use crate::fs::Fs;
 use crate::lineage::Lineage;
 use crate::manifest::{self, Manifest, State};
 use crate::{Error, Result};
@@ -34,6 +35,16 @@ impl Checkpoint {
     pub const TABLES: &str = TABLES_DIR;
     /// Name of the directory below it that holds the log, which a checkpoint has none of.
     pub const LOG: &str = WAL_DIR;
+
+    /// What the tables of the engine in `dir` hold, as its manifest says; `None` when it has no manifest. What is only in
+    /// its log is not in it. Opens nothing: neither tables nor log need be intact.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] when the manifest is not intact; what the disk says.
+    pub fn in_tables_of(fs: &dyn Fs, dir: &Path) -> Result<Option<Checkpoint>> {
+        Ok(manifest::read(fs, dir)?.map(|state| describe(&state)))
+    }
 
     /// What the manifest of a checkpoint says.
     ///
@@ -95,7 +106,7 @@ fn describe(state: &State) -> Checkpoint {
 mod tests {
     use super::*;
     use crate::env::sim;
-    use crate::fs::{Fs, read_file};
+    use crate::fs::read_file;
     use crate::testing::TestResult;
     use crate::{Engine, Mark, Options, Record};
 
@@ -126,6 +137,8 @@ mod tests {
         let manifest = |dir: &Path| read_file(&disk, &dir.join(Checkpoint::MANIFEST), 1 << 20);
         assert_eq!(Checkpoint::of_manifest(&manifest(copy)?)?, made);
         assert!(Checkpoint::of_manifest(&manifest(dir)?).is_err());
+        assert_eq!(Checkpoint::in_tables_of(&disk, dir)?, Some(made));
+        assert_eq!(Checkpoint::in_tables_of(&disk, Path::new("/"))?, None);
         Ok(())
     }
 }

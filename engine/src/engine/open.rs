@@ -23,7 +23,7 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 const LOCK_FILE: &str = "LOCK";
@@ -130,6 +130,7 @@ pub(super) fn open(
         durable: AtomicU64::new(applied.version),
         keep_after: Mutex::new(None),
         stopped: OnceLock::new(),
+        damaged: AtomicBool::new(false),
         next_file: Arc::new(AtomicU64::new(0)),
         disk,
         counters: super::statistics::Counters::default(),

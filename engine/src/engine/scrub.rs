@@ -11,6 +11,7 @@ use crate::table::{Reader, TableDigest};
 use crate::{Error, Random, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Where a scrub stands. Begin with a default one; each engine needs one of its own.
 #[derive(Debug, Default)]
@@ -81,6 +82,11 @@ impl Engine {
                 Scrubbed::Damaged { path, bytes, error }
             }
         }
+    }
+
+    /// Whether it has stopped because something on its disk is damaged.
+    pub fn is_stopped_by_damage(&self) -> bool {
+        self.core().damaged.load(Ordering::Relaxed)
     }
 
     fn next_to_check(&self, after: Option<TableDigest>) -> Option<Checking> {

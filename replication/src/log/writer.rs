@@ -38,13 +38,13 @@ pub(super) const LINEAGE: &[u8] = b"lineage";
 
 /// How the log is kept.
 #[derive(Debug, Clone)]
-pub(crate) struct LogOptions {
+pub struct LogOptions {
     /// The size of one file, in bytes.
-    pub(crate) file_bytes: u64,
+    pub file_bytes: u64,
     /// Past this raft-engine collects what was purged, in bytes.
-    pub(crate) purge_bytes: u64,
-    /// In simulations: a real directory that shows raft-engine the names of its files.
-    pub(crate) mirror: Option<PathBuf>,
+    pub purge_bytes: u64,
+    /// In simulations: a real, empty directory that shows raft-engine the names of its files.
+    pub mirror: Option<PathBuf>,
 }
 
 impl Default for LogOptions {
