@@ -9,7 +9,11 @@
 //! Every failure is one line on standard error.
 
 pub mod bench;
+pub mod cluster;
+mod columns;
+pub mod db;
 pub mod import;
+mod operate;
 pub mod pitr;
 pub mod recover;
 pub mod restore;
@@ -36,6 +40,10 @@ struct Cli {
 enum Command {
     /// Serve a database to Deno and to @deno/kv
     Serve(Box<serve::Args>),
+    /// Show and change a cluster: nodes, leaders, regions
+    Cluster(cluster::Args),
+    /// Make, show and delete databases
+    Db(db::Args),
     /// Show what an archive can bring back, or check it
     Pitr(pitr::Args),
     /// Bring a point of an archive back as a data directory
@@ -61,6 +69,8 @@ pub fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Serve(args) => serve::run(*args),
+        Command::Cluster(args) => cluster::run(args),
+        Command::Db(args) => db::run(args),
         Command::Pitr(args) => pitr::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Import(args) => import::run(args),
@@ -108,10 +118,19 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 
 const fn is_usage(error: &DataDirError) -> bool {
     match error {
-        DataDirError::Foreign { .. } | DataDirError::Unfinished { .. } | DataDirError::Token { .. } => true,
+        DataDirError::Foreign { .. }
+        | DataDirError::Unfinished { .. }
+        | DataDirError::Recovering { .. }
+        | DataDirError::NotAlone { .. }
+        | DataDirError::Token { .. } => true,
         DataDirError::Identity(IdentityError::Newer { .. }) => true,
         DataDirError::Engine(error) => is_engine_usage(error),
-        DataDirError::InUse { .. } | DataDirError::Io { .. } | DataDirError::Identity(_) => false,
+        DataDirError::InUse { .. }
+        | DataDirError::Io { .. }
+        | DataDirError::Replica(_)
+        | DataDirError::Raft(_)
+        | DataDirError::Catalog(_)
+        | DataDirError::Identity(_) => false,
     }
 }
 

@@ -116,6 +116,7 @@ struct File {
     election: Option<String>,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
+    tls_ca: Option<PathBuf>,
     peer_cert: Option<PathBuf>,
     peer_key: Option<PathBuf>,
     peer_ca: Option<PathBuf>,
@@ -128,6 +129,7 @@ impl File {
         TlsFlags {
             tls_cert: self.tls_cert.take(),
             tls_key: self.tls_key.take(),
+            tls_ca: self.tls_ca.take(),
             peer_cert: self.peer_cert.take(),
             peer_key: self.peer_key.take(),
             peer_ca: self.peer_ca.take(),

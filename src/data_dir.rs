@@ -16,11 +16,13 @@
 //! - A token is written whole or not at all.
 //! - A directory of an earlier version has `groups/1` alone: it becomes a cluster of one.
 
+use crate::catalog::{CatalogError, View};
 use crate::cluster::identity::{Identity, IdentityError, replace_file};
 use crate::connect::auth::{AccessTokenError, check_access_token};
 use engine::fs::{DirLock, read_file};
 use engine::{Budget, Engine, Env, Lineage, Options, Recovery};
 use replication::GroupId;
+use replication::replica_dir::{self, ReplicaDir};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -37,6 +39,8 @@ const ARCHIVE: &str = "archive";
 const SCRATCH: &str = "scratch";
 /// What a restore that has not ended leaves behind.
 const RESTORING: &str = ".restoring";
+/// What a forced recovery that has not ended leaves behind.
+const RECOVERING: &str = ".recovering";
 /// Names that a directory may hold before it becomes a data directory: those of ours, and what a
 /// fresh disk comes with.
 const KNOWN: [&str; 8] = [LOCK, TOKEN, CLUSTER, JOINING, RAFT, GROUPS, ARCHIVE, "lost+found"];
@@ -57,6 +61,24 @@ pub enum DataDirError {
     /// A restore into it did not end. Restore again into another directory, or into this one after emptying it.
     #[error("the restore into {} did not finish: empty it and restore again", path.display())]
     Unfinished {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Other nodes hold the same data: it cannot be changed here alone. Go through a server.
+    #[error("{} is the data of one node of a cluster: it cannot be changed apart from the others", path.display())]
+    NotAlone {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The Raft log in it cannot be read.
+    #[error(transparent)]
+    Raft(#[from] replication::OpenError),
+    /// The catalog in it cannot be read.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A forced recovery of it did not end. Do it again.
+    #[error("the forced recovery of {} did not finish: run it again", path.display())]
+    Recovering {
         /// The directory.
         path: PathBuf,
     },
@@ -87,6 +109,9 @@ pub enum DataDirError {
     /// The engine in it cannot be opened.
     #[error(transparent)]
     Engine(#[from] engine::Error),
+    /// Where a replica is cannot be read.
+    #[error(transparent)]
+    Replica(#[from] replica_dir::Error),
     /// Who the node is cannot be read or written.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -113,14 +138,21 @@ pub struct AccessToken {
     pub made: bool,
 }
 
-/// Opens a data directory and the engine in it, with the engine's defaults; for commands that write
-/// to it and end.
+/// Opens a data directory and the engine of its first data group, with the engine's defaults; for commands that write to it
+/// and end. Where there is a Raft log, a new lineage begins: what is written past the log must not be taken for a part of it.
 ///
 /// # Errors
 ///
-/// See [`DataDirError`].
+/// When the directory is that of one node among others; see [`DataDirError`].
 pub fn open(path: &Path) -> Result<(DataDir, Engine), DataDirError> {
-    let dir = DataDir::open(Env::real(), path)?;
+    let env = Env::real();
+    let dir = DataDir::open(env.clone(), path)?;
+    if dir.identity()?.is_some() {
+        dir.check_alone()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(io_error("read the Raft log of", path))?;
+        runtime.block_on(replication::salvage(&env, path, &[GroupId::FIRST], None))?;
+    }
     let (engine, _recovery) = dir.open_engine(Options::default())?;
     Ok((dir, engine))
 }
@@ -137,6 +169,20 @@ impl DataDir {
     ///
     /// When it holds something else, is in use, holds half a restore, or the disk fails.
     pub fn open(env: Env, path: &Path) -> Result<DataDir, DataDirError> {
+        let dir = Self::open_to_recover(env, path)?;
+        let recovering = path.join(RECOVERING);
+        if dir.env.fs.exists(&recovering).map_err(io_error("look for", &recovering))? {
+            return Err(DataDirError::Recovering { path: path.to_path_buf() });
+        }
+        Ok(dir)
+    }
+
+    /// Opens a directory as [`open`](Self::open) does, also one whose forced recovery did not end.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_to_recover(env: Env, path: &Path) -> Result<DataDir, DataDirError> {
         env.fs.create_dir_all(path).map_err(io_error("create directory", path))?;
         let names = env.fs.read_dir(path).map_err(io_error("read directory", path))?;
         if names.iter().any(|name| name == RESTORING) {
@@ -253,6 +299,38 @@ impl DataDir {
         self.env.fs.exists(&path).map_err(io_error("look for", &path))
     }
 
+    /// Says, durably, that a forced recovery is under way: until it has ended, nobody else opens the directory.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails.
+    pub fn begin_recovery(&self) -> Result<(), DataDirError> {
+        let path = self.path.join(RECOVERING);
+        replace_file(&*self.env.fs, &path, b"").map_err(io_error("write", &path))
+    }
+
+    /// Says, durably, that the recovery has ended.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails.
+    pub fn end_recovery(&self) -> Result<(), DataDirError> {
+        let path = self.path.join(RECOVERING);
+        self.env.fs.remove(&path).map_err(io_error("remove", &path))?;
+        self.env.fs.sync_dir(&self.path).map_err(io_error("sync directory", &self.path))
+    }
+
+    /// Refuses a directory of one node among others.
+    fn check_alone(&self) -> Result<(), DataDirError> {
+        let (catalog, _recovery) = self.open_engine_of(GroupId::CATALOG, Options::default())?;
+        let nodes = View::new(&catalog.snapshot()).nodes();
+        catalog.close()?;
+        if nodes?.len() > 1 {
+            return Err(DataDirError::NotAlone { path: self.path.clone() });
+        }
+        Ok(())
+    }
+
     /// Where the Raft log is.
     pub fn raft(&self) -> PathBuf {
         self.path.join(RAFT)
@@ -329,7 +407,9 @@ impl DataDir {
     }
 
     fn engine_path(&self, group: GroupId) -> Result<PathBuf, DataDirError> {
-        let path = self.groups().join(group.to_string());
+        // A Raft snapshot may have taken the place of the engine, in another directory.
+        let dir = ReplicaDir::open(Arc::clone(&self.env.fs), &self.groups(), group)?;
+        let path = dir.engine_dir();
         self.env.fs.create_dir_all(&path).map_err(io_error("create directory", &path))?;
         Ok(path)
     }

@@ -4,9 +4,11 @@
 //! - The engine's numbers are read at each scrape, nothing is kept twice.
 
 mod engine_collector;
+mod raft_collector;
 
 pub use engine_collector::ArchiveLag;
 use engine_collector::EngineCollector;
+use raft_collector::RaftCollector;
 
 use crate::database::Database;
 
@@ -18,6 +20,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use replication::Node;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,6 +104,11 @@ impl Metrics {
     pub fn add_database(&self, database: &Database) {
         let collector = EngineCollector::new(database.group().clone());
         self.registry.write().register_collector(Box::new(collector));
+    }
+
+    /// Also shows how a node stands in its groups.
+    pub fn add_node(&self, node: Node) {
+        self.registry.write().register_collector(Box::new(RaftCollector::new(node)));
     }
 
     /// Also shows how far the archive is behind. `lag` is asked at each scrape.

@@ -2,9 +2,6 @@
 
 use engine::fs::sim::Sim;
 use engine::{Engine, Env, Options};
-use replication::{
-    AtomicWrite, Check, DEFAULT_DATABASE, Encoding, Mutation, MutationKind, RequestId, StoredValue,
-};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,17 +32,4 @@ impl engine::Clock for FakeClock {
 pub(crate) fn engine(disk: &Sim, clock: &Arc<FakeClock>, options: Options) -> engine::Result<Engine> {
     let env = Env { fs: Arc::new(disk.clone()), clock: clock.clone(), random: Env::real().random };
     Ok(Engine::open(env, Path::new("/data"), options)?.0)
-}
-
-/// A write with these checks and mutations.
-pub(crate) fn write(checks: Vec<Check>, mutations: Vec<Mutation>) -> AtomicWrite {
-    let request = RequestId { node: 1, boot: 1, counter: 0 };
-    AtomicWrite { request, database: DEFAULT_DATABASE, checks, mutations }
-}
-
-/// A write that sets one key.
-pub(crate) fn set(key: &[u8], value: &[u8]) -> AtomicWrite {
-    let value = StoredValue { encoding: Encoding::Bytes, bytes: value.to_vec() };
-    let kind = MutationKind::Set { value, expire_at_ms: None };
-    write(Vec::new(), vec![Mutation { key: key.to_vec(), kind }])
 }

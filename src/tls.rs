@@ -5,6 +5,8 @@
 //! - Files that change one after the other are given until the next look to fit together.
 //! - Connections that are open stay as they are.
 
+pub mod trust;
+
 use crate::config::ConfigError;
 use crate::config::tls::{CertFiles, PeerCertFiles};
 use arc_swap::ArcSwap;

@@ -7,6 +7,7 @@ mod rig;
 mod support;
 
 mod bad_input;
+mod cluster_bad_input;
 
 mod cluster_disk;
 mod cluster_faults;
@@ -29,3 +30,4 @@ mod lifecycle;
 mod recovery;
 mod rig_checks;
 mod s3_store;
+mod tls;

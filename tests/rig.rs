@@ -14,6 +14,7 @@ pub(crate) mod peers;
 pub(crate) mod s3;
 pub(crate) mod server;
 pub(crate) mod small_disk;
+pub(crate) mod tls;
 pub(crate) mod writes;
 
 use std::time::{Duration, Instant};

@@ -8,10 +8,13 @@ use anyhow::Context;
 use cairn::connect::auth::Auth;
 use cairn::connect::{Connect, DEFAULT_DATABASE_ID};
 use cairn::data_dir::DataDir;
-use cairn::database::{Database, Opened};
+use cairn::database::Database;
 use cairn::metrics::Metrics;
 use cairn::server::{self, Drained};
-use engine::{Engine, Env, Options};
+use engine::background::{self, Background};
+use engine::{Budget, BudgetOptions, Engine, Env, Options};
+use replication::transport::Alone;
+use replication::{GroupId, Inbox, Node, NodeId, NodeOptions};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,7 +58,8 @@ pub struct Server {
     pub engine: Engine,
     stop: watch::Sender<bool>,
     task: JoinHandle<Drained>,
-    opened: Opened,
+    node: Node,
+    background: Background,
     _dir: DataDir,
     _temp: tempfile::TempDir,
 }
@@ -70,18 +74,23 @@ impl Server {
         let real = Env::real();
         let clock = Arc::new(FakeClock(AtomicU64::new(real.clock.now_ms())));
         let env = Env { clock: clock.clone(), ..real };
-        let dir = DataDir::open(env, temp.path())?;
-        let (engine, _recovery) = dir.open_engine(options)?;
+        let dir = DataDir::open(env.clone(), temp.path())?;
+        let budget = Budget::new(BudgetOptions::default())?;
+        let options = NodeOptions { engine: options, ..NodeOptions::alone(NodeId(1)) };
+        let node = Node::open(env, temp.path(), options, &budget, Arc::new(Alone), Inbox::new()).await?;
+        let background = background::start_pool(&budget);
+        let group = node.group(GroupId::FIRST).context("a node has a data group")?;
+        let engine = group.engine();
         let metrics = Metrics::new();
-        let (database, mut opened) = Database::start(engine.clone(), clock.clone(), 1, &metrics)?;
-        opened.maintain();
+        let database = Database::new(group, &metrics);
+        metrics.add_database(&database);
         let (stop, stopping) = watch::channel(false);
         let auth = Auth::new(TOKEN, DEFAULT_DATABASE_ID);
         let connect = Arc::new(Connect::new(database, auth, metrics.clone(), stopping.clone()));
         let listener = server::bind(([127, 0, 0, 1], 0).into()).await?;
         let addr = listener.local_addr()?;
         let task = tokio::spawn(server::serve(listener, None, connect, metrics, stopping));
-        Ok(Server { addr, clock, engine, stop, task, opened, _dir: dir, _temp: temp })
+        Ok(Server { addr, clock, engine, stop, task, node, background, _dir: dir, _temp: temp })
     }
 
     /// Tells it to stop, and does not wait.
@@ -93,8 +102,8 @@ impl Server {
     pub async fn stop(self) -> TestResult<Drained> {
         self.begin_stop();
         let drained = within(self.task).await??;
-        let opened = self.opened;
-        tokio::task::spawn_blocking(|| opened.close()).await??;
+        self.node.close().await?;
+        drop(self.background);
         Ok(drained)
     }
 }

@@ -64,6 +64,15 @@ impl Entry {
         self
     }
 
+    /// An entry that is not a batch, asked for by `request`.
+    #[must_use]
+    pub fn by(mut self, by: RequestId) -> Entry {
+        if let Entry::Progress { request, .. } | Entry::DeleteDatabase { request, .. } = &mut self {
+            *request = by;
+        }
+        self
+    }
+
     /// Who asked for what it does, in order.
     pub fn requests(&self) -> Vec<RequestId> {
         match self {

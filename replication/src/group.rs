@@ -7,6 +7,7 @@
 //!   replica has applied it. Many reads share one confirmation.
 //! - Everything else is read from this replica, which may be behind.
 
+mod counters;
 mod forward;
 mod leader;
 mod members;
@@ -35,6 +36,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 pub use crate::message::Change;
+pub use counters::Counters;
 pub use members::ChangeError;
 pub use status::{GroupStatus, Member, Role};
 
@@ -98,6 +100,7 @@ pub(crate) struct Core {
     seen: Mutex<propose::Seen>,
     room: Arc<Semaphore>,
     requests: AtomicU64,
+    counts: counters::Counts,
     stopping: AtomicBool,
     options: GroupOptions,
 }
@@ -130,6 +133,16 @@ pub(crate) enum Work {
     Entry(Entry),
 }
 
+impl Work {
+    /// The same, asked for under this id.
+    fn by(self, request: RequestId) -> Work {
+        match self {
+            Work::Write(write) => Work::Write(AtomicWrite { request, ..write }),
+            Work::Entry(entry) => Work::Entry(entry.by(request)),
+        }
+    }
+}
+
 impl Group {
     pub(crate) fn start(parts: Parts) -> Group {
         let (proposer, proposals) = mpsc::channel(QUEUE_LEN_MAX);
@@ -153,6 +166,7 @@ impl Group {
             seen: Mutex::default(),
             room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
             requests: AtomicU64::new(0),
+            counts: counters::Counts::default(),
             stopping: AtomicBool::new(false),
             options: parts.options,
         });
@@ -177,7 +191,7 @@ impl Group {
         self.core.id
     }
 
-    /// An id for a request that has come in.
+    /// An id for a request that has come in. The log names it by another, a new one each time that it is handed to a leader.
     pub fn request_id(&self) -> RequestId {
         let counter = self.core.requests.fetch_add(1, Ordering::Relaxed);
         RequestId { node: self.core.node.0, boot: self.core.replica.boot(), counter }
@@ -200,8 +214,7 @@ impl Group {
         bytes: usize,
         within: Duration,
     ) -> Result<Outcome, WriteError> {
-        let request = write.request;
-        match self.core.decide(Work::Write(write), request, bytes, within).await? {
+        match self.core.decide(&Work::Write(write), bytes, within).await? {
             Verdict::Outcome(outcome) => Ok(outcome),
             other => Err(WriteError::Unknown(format!("the log says {other:?} of a write"))),
         }
@@ -215,22 +228,16 @@ impl Group {
     pub async fn record(&self, mark: Mark, within: Duration) -> Result<(), WriteError> {
         let request = self.request_id();
         let bytes = mark.value.len();
-        self.entry(Entry::Progress { time_ms: 0, request, mark }, request, bytes, within).await
+        self.entry(Entry::Progress { time_ms: 0, request, mark }, bytes, within).await
     }
 
-    /// Has an entry of its own decided, that names `request`; its time is that of the leader.
+    /// Has an entry that is not a batch decided; its time is that of the leader.
     ///
     /// # Errors
     ///
     /// See [`WriteError`].
-    pub async fn entry(
-        &self,
-        entry: Entry,
-        request: RequestId,
-        bytes: usize,
-        within: Duration,
-    ) -> Result<(), WriteError> {
-        self.core.decide(Work::Entry(entry), request, bytes, within).await.map(drop)
+    pub async fn entry(&self, entry: Entry, bytes: usize, within: Duration) -> Result<(), WriteError> {
+        self.core.decide(&Work::Entry(entry), bytes, within).await.map(drop)
     }
 
     /// Waits until [`snapshot`](Self::snapshot) shows every write that was acknowledged anywhere before the call.
@@ -325,8 +332,7 @@ impl Core {
     /// Hands work to leaders until its outcome is certain.
     async fn decide(
         self: &Arc<Self>,
-        work: Work,
-        request: RequestId,
+        work: &Work,
         bytes: usize,
         within: Duration,
     ) -> Result<Verdict, WriteError> {
@@ -345,7 +351,7 @@ impl Core {
             let Some(leader) = self.leadership.known_by(deadline).await else {
                 return Err(WriteError::Unavailable(format!("group {} has no leader", self.id)));
             };
-            match self.hand_to(leader, &work, request.counter, &room, deadline).await? {
+            match self.hand_to(leader, work, &room, deadline).await? {
                 Verdict::NotApplied => {}
                 Verdict::Hidden => {
                     let reason = "this node was caught up by a snapshot, which hides what became of it";
@@ -362,14 +368,14 @@ impl Core {
         self: &Arc<Self>,
         leader: Leader,
         work: &Work,
-        counter: u64,
         room: &Arc<OwnedSemaphorePermit>,
         deadline: runtime::Instant,
     ) -> Result<Verdict, WriteError> {
-        let verdict = self.replica.pending().register(counter, leader.term);
+        let (counter, verdict) = self.replica.pending().register(leader.term);
         // However the wait ends, nothing is left behind.
         let _waiting = Waiting { core: self, counter };
-        let (work, room) = (work.clone(), Arc::clone(room));
+        let request = RequestId { node: self.node.0, boot: self.replica.boot(), counter };
+        let (work, room) = (work.clone().by(request), Arc::clone(room));
         let handed = async {
             if leader.node == self.node {
                 let item =

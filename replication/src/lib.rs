@@ -41,6 +41,7 @@ mod replica;
 pub mod replica_dir;
 #[doc(hidden)]
 pub mod runtime;
+mod salvage;
 mod scrub;
 #[doc(hidden)]
 pub mod sim;
@@ -58,14 +59,16 @@ pub use apply::{Application, Outcome, State, apply, clock_ms};
 pub use clock::ServingClock;
 pub use command::{AtomicWrite, Check, Entry, Mutation, MutationKind, RequestId, Sum};
 pub use error::{OpenError, ReadError, WriteError};
-pub use group::{Change, ChangeError, Group, GroupOptions, GroupStatus, Member, Role};
+pub use group::{Change, ChangeError, Counters, Group, GroupOptions, GroupStatus, Member, Role};
 pub use hub::{Hub, SUBSCRIPTIONS_MAX, Subscription};
 pub use ids::{ClusterId, GroupId, NodeId};
 pub use inbox::Inbox;
+pub use log::LogOptions;
 pub use node::{Node, NodeOptions, Timing};
 pub use num_bigint::BigInt;
 pub use raft::Peer;
 pub use refusal::{Operation, Refusal};
+pub use salvage::{Salvaged, salvage};
 pub use scrub::ScrubStatus;
 pub use value::{
     DEFAULT_DATABASE, DatabaseNumber, Encoding, SYSTEM_DATABASE, StoredValue, database_prefix, engine_key,

@@ -17,4 +17,8 @@ pub(crate) mod watermark;
 mod writer;
 
 pub(crate) use store::LogStore;
-pub(crate) use writer::{Log, LogOptions};
+pub(crate) use writer::Log;
+pub use writer::LogOptions;
+
+#[cfg(test)]
+mod tests;

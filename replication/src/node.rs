@@ -61,8 +61,8 @@ pub struct NodeOptions {
     pub group: GroupOptions,
     /// How engines work.
     pub engine: Options,
-    /// In simulations: a real, empty directory for the names of the Raft log's files.
-    pub mirror: Option<PathBuf>,
+    /// How the Raft log is kept.
+    pub log: LogOptions,
 }
 
 impl NodeOptions {
@@ -76,7 +76,7 @@ impl NodeOptions {
             timing: Timing::default(),
             group: GroupOptions::default(),
             engine: Options::default(),
-            mirror: None,
+            log: LogOptions::default(),
         }
     }
 }
@@ -110,8 +110,7 @@ impl Node {
         transport: Arc<dyn Transport>,
         inbox: Arc<Inbox>,
     ) -> Result<Node, OpenError> {
-        let log_options = LogOptions { mirror: options.mirror.clone(), ..LogOptions::default() };
-        let log = Log::open(&env, data, &log_options)?;
+        let log = Log::open(&env, data, &options.log)?;
         let mut boot = [0; 8];
         env.random.fill(&mut boot);
         let opening = Opening {

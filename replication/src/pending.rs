@@ -1,7 +1,8 @@
 //! Writes of this node that wait for their outcome, which the log tells.
 //!
-//! - A write waits under its request id, with the term in which it was handed to a leader (its fence). It can only be
-//!   applied from an entry of that term.
+//! - A write waits under a number of its own, with the term in which it was handed to a leader (its fence). It can only be
+//!   applied from an entry of that term. Handed over again, it gets another number.
+//! - Numbers rise, and a number waits from the moment it is given: below the lowest that waits, none ever waits again.
 //! - When this replica applies an entry of a later term, every write with an earlier fence that is still waiting is
 //!   certain never to happen: all entries of its term that are in the log have been applied. It may be proposed again.
 //! - When a Raft snapshot takes the place of entries that were never seen here, the outcome is lost.
@@ -35,6 +36,7 @@ struct Waiting {
 
 #[derive(Debug, Default)]
 struct State {
+    next: u64,
     waiting: BTreeMap<u64, Waiting>,
     /// The term of the last entry applied.
     term: u64,
@@ -47,17 +49,19 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// Waits for the request with this counter, which is about to be handed to the leader of the term `fence`.
-    pub(crate) fn register(&self, counter: u64, fence: u64) -> oneshot::Receiver<Verdict> {
+    /// Waits for something that is about to be handed to the leader of the term `fence`; also returns its number.
+    pub(crate) fn register(&self, fence: u64) -> (u64, oneshot::Receiver<Verdict>) {
         let (reply, verdict) = oneshot::channel();
         let mut state = self.state.lock();
+        let counter = state.next;
+        state.next += 1;
         if fence < state.term {
             // Nobody was handed anything yet: it is certain.
             tell(reply, Verdict::NotApplied);
         } else {
             state.waiting.insert(counter, Waiting { fence, reply });
         }
-        verdict
+        (counter, verdict)
     }
 
     /// Stops waiting.
@@ -70,9 +74,10 @@ impl Pending {
         self.state.lock().waiting.contains_key(&counter)
     }
 
-    /// The lowest counter that waits; `next` when nothing does.
-    pub(crate) fn floor(&self, next: u64) -> u64 {
-        self.state.lock().waiting.first_key_value().map_or(next, |(counter, _)| *counter)
+    /// A number below which nothing waits or ever will.
+    pub(crate) fn floor(&self) -> u64 {
+        let state = self.state.lock();
+        state.waiting.first_key_value().map_or(state.next, |(counter, _)| *counter)
     }
 
     /// An entry with this request was applied, or came to nothing.
@@ -118,26 +123,26 @@ mod tests {
     #[test]
     fn only_an_entry_of_a_later_term_makes_it_certain_that_a_write_never_happens() {
         let pending = Pending::default();
-        let mut waiting = pending.register(1, 2);
+        let (_, mut waiting) = pending.register(2);
         pending.enter_term(2);
         assert!(waiting.try_recv().is_err());
         pending.enter_term(3);
         assert_eq!(waiting.try_recv(), Ok(Verdict::NotApplied));
-        assert_eq!(pending.register(2, 2).try_recv(), Ok(Verdict::NotApplied));
-        assert!(pending.register(3, 3).try_recv().is_err());
+        assert_eq!(pending.register(2).1.try_recv(), Ok(Verdict::NotApplied));
+        assert!(pending.register(3).1.try_recv().is_err());
     }
 
     #[test]
     fn what_was_applied_is_told_once_and_a_snapshot_hides_the_rest() {
         let pending = Pending::default();
-        let (mut first, mut second) = (pending.register(1, 2), pending.register(2, 2));
-        assert_eq!(pending.floor(9), 1);
-        pending.resolve(1, Verdict::Done);
+        let ((one, mut first), (two, mut second)) = (pending.register(2), pending.register(2));
+        assert_eq!(pending.floor(), one);
+        pending.resolve(one, Verdict::Done);
         assert_eq!(first.try_recv(), Ok(Verdict::Done));
-        assert_eq!(pending.floor(9), 2);
+        assert_eq!(pending.floor(), two);
         pending.skip_to(4);
         assert_eq!(second.try_recv(), Ok(Verdict::Hidden));
-        assert_eq!(pending.floor(9), 9);
-        assert_eq!(pending.register(3, 3).try_recv(), Ok(Verdict::NotApplied));
+        assert!(pending.floor() > two);
+        assert_eq!(pending.register(3).1.try_recv(), Ok(Verdict::NotApplied));
     }
 }

@@ -1,6 +1,8 @@
 //! Asks a node's admin API: one request on one connection.
 
 use super::ADMIN_PATH;
+use crate::config::ConfigError;
+use crate::tls::trust::Trust;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
@@ -8,7 +10,9 @@ use hyper::{Method, Request, Uri, header};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::path::Path;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// The longest answer that is read, in bytes.
@@ -22,11 +26,14 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The URL cannot be used. Give another.
-    #[error("the URL '{url}' is not of the form http://host:port")]
+    #[error("the URL '{url}' is not of the form http://host:port or https://host:port")]
     Url {
         /// As given.
         url: String,
     },
+    /// The CA to believe cannot be used. Give another.
+    #[error(transparent)]
+    Trust(#[from] ConfigError),
     /// Nobody answers there. Start the node, or give another URL.
     #[error("cannot reach {url}: {reason}")]
     Unreachable {
@@ -56,9 +63,17 @@ pub enum ClientError {
 impl ClientError {
     /// Whether what was asked for cannot be, however often it is asked.
     pub fn is_final(&self) -> bool {
-        matches!(self, ClientError::Url { .. } | ClientError::Refused { status: 400..=499, .. })
+        matches!(
+            self,
+            ClientError::Url { .. } | ClientError::Trust(_) | ClientError::Refused { status: 400..=499, .. }
+        )
     }
 }
+
+/// A connection, encrypted or not.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// A node's admin API.
 #[derive(Debug, Clone)]
@@ -66,6 +81,8 @@ pub struct Client {
     url: String,
     authority: String,
     token: String,
+    /// Whom to believe; `None` when it speaks plain http.
+    trust: Option<Trust>,
 }
 
 #[derive(serde::Deserialize)]
@@ -74,19 +91,34 @@ struct Answered {
 }
 
 impl Client {
-    /// The API of the node at `url`, for who has the access token.
+    /// The API of the node at `url`, for who has the access token. Over https the system's CAs are believed.
     ///
     /// # Errors
     ///
     /// When the URL cannot be used.
     pub fn new(url: &str, token: &str) -> Result<Client, ClientError> {
+        Client::with_ca(url, token, None)
+    }
+
+    /// The same, where over https only the CA in this file is believed, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// When the URL or the file cannot be used.
+    pub fn with_ca(url: &str, token: &str, ca: Option<&Path>) -> Result<Client, ClientError> {
         let wrong = || ClientError::Url { url: url.to_owned() };
         let uri: Uri = url.parse().map_err(|_invalid| wrong())?;
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
-        let (Some("http"), Some(authority)) = (uri.scheme_str(), authority) else { return Err(wrong()) };
-        let port = authority.port_u16().unwrap_or(80);
+        let (trust, default_port) = match uri.scheme_str() {
+            Some("http") => (None, 80),
+            Some("https") => (Some(Trust::of(ca)?), 443),
+            _ => return Err(wrong()),
+        };
+        let authority = authority.ok_or_else(wrong)?;
+        let port = authority.port_u16().unwrap_or(default_port);
         let authority = format!("{}:{port}", authority.host());
-        Ok(Client { url: url.trim_end_matches('/').to_owned(), authority, token: token.to_owned() })
+        let url = url.trim_end_matches('/').to_owned();
+        Ok(Client { url, authority, token: token.to_owned(), trust })
     }
 
     /// Asks for something.
@@ -140,18 +172,26 @@ impl Client {
         serde_json::from_slice(&body).map_err(|error| self.broken(&error))
     }
 
-    async fn connect(&self) -> Result<TcpStream, ClientError> {
+    async fn connect(&self) -> Result<Box<dyn Stream>, ClientError> {
         let unreachable = |reason: String| ClientError::Unreachable { url: self.url.clone(), reason };
-        match tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(&self.authority)).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(unreachable(error.to_string())),
+        match tokio::time::timeout(CONNECT_WITHIN, self.connect_securely()).await {
+            Ok(connected) => connected.map_err(unreachable),
             Err(_elapsed) => Err(unreachable(format!("no answer within {} s", CONNECT_WITHIN.as_secs()))),
+        }
+    }
+
+    async fn connect_securely(&self) -> Result<Box<dyn Stream>, String> {
+        let stream = TcpStream::connect(&self.authority).await.map_err(|error| error.to_string())?;
+        let host = self.authority.rsplit_once(':').map_or(self.authority.as_str(), |(host, _port)| host);
+        match &self.trust {
+            None => Ok(Box::new(stream)),
+            Some(trust) => Ok(Box::new(trust.connect(host, stream).await?)),
         }
     }
 
     async fn exchange(
         &self,
-        stream: TcpStream,
+        stream: Box<dyn Stream>,
         request: Request<Full<Bytes>>,
     ) -> Result<(u16, Bytes), ClientError> {
         let (mut sender, connection) =
@@ -184,8 +224,12 @@ mod tests {
         for url in ["", "here", "ftp://a:1", "http://", "http://user@a:1", "//a:1"] {
             assert!(matches!(Client::new(url, "t"), Err(ClientError::Url { .. })), "{url}");
         }
-        for (url, authority) in [("http://a:1", "a:1"), ("http://a/", "a:80"), ("http://[::1]:2", "[::1]:2")]
-        {
+        for (url, authority) in [
+            ("http://a:1", "a:1"),
+            ("http://a/", "a:80"),
+            ("http://[::1]:2", "[::1]:2"),
+            ("https://a", "a:443"),
+        ] {
             let client = Client::new(url, "t").map(|client| client.authority);
             assert_eq!(client.ok().as_deref(), Some(authority), "{url}");
         }

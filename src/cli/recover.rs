@@ -7,6 +7,7 @@ use crate::config::DEFAULT_DATA;
 use crate::data_dir::DataDir;
 use anyhow::Context;
 use engine::{Env, LineageId, Options};
+use replication::GroupId;
 use std::path::PathBuf;
 
 /// Flags of `cairn recover`.
@@ -35,9 +36,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return Err(UsageError(format!("{} is not a directory", args.data.display())).into());
     }
     let env = Env::real();
+    let dir = DataDir::open_to_recover(env.clone(), &args.data)?;
+    if dir.identity()?.is_some() {
+        return recover_node(&dir, &env);
+    }
     let mut id = LineageId([0; 16]);
     env.random.fill(&mut id.0);
-    let dir = DataDir::open(env, &args.data)?;
     let (engine, _recovery) = dir.open_engine(Options::default())?;
     let before = engine.lineage();
     let stamp = engine.applied().stamp;
@@ -50,5 +54,19 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         lineage.id,
         args.data.display(),
     );
+    Ok(())
+}
+
+/// A directory that has been served has other groups, and a Raft log, than those of the data.
+fn recover_node(dir: &DataDir, env: &Env) -> anyhow::Result<()> {
+    let (_identity, salvaged) = super::cluster::force_new::begin(dir, env)?;
+    let data = dir.path().display();
+    for salvaged in salvaged.iter().filter(|salvaged| salvaged.group == GroupId::FIRST) {
+        let parent = salvaged.lineage.parent.map(|(id, _)| id.to_string()).unwrap_or_default();
+        println!(
+            "{data} goes on from {} of lineage {parent} as lineage {}. Start it with: cairn serve --data {data}",
+            salvaged.stamp, salvaged.lineage.id,
+        );
+    }
     Ok(())
 }

@@ -153,7 +153,7 @@ impl Cluster for RealCluster {
         let request = group.request_id();
         // The leader sets the time.
         let entry = Entry::DeleteDatabase { time_ms: 0, request, database };
-        Ok(group.entry(entry, request, 0, WITHIN).await?)
+        Ok(group.entry(entry, 0, WITHIN).await?)
     }
 
     async fn add_learner(&self, group: GroupId, node: NodeId, place: Place) -> Result<()> {

@@ -14,6 +14,10 @@ pub struct TlsFlags {
     #[arg(long, env = "CAIRN_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
 
+    /// Certificates in PEM of the CA to believe when a cluster is joined over https [default: those of the system]
+    #[arg(long, env = "CAIRN_TLS_CA", value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+
     /// Certificate chain in PEM with which this node proves to other nodes who it is, for the usages client and server
     #[arg(long, env = "CAIRN_PEER_CERT", value_name = "FILE")]
     pub peer_cert: Option<PathBuf>,
@@ -56,6 +60,8 @@ pub struct PeerCertFiles {
 pub struct TlsSettings {
     /// Of the port of clients; `None` when it speaks http.
     pub clients: Option<CertFiles>,
+    /// The CA to believe when a cluster is joined over https; `None` is those of the system.
+    pub ca: Option<PathBuf>,
     /// Of this node among its peers; `None` when they talk in the open.
     pub peers: Option<PeerCertFiles>,
 }
@@ -66,6 +72,7 @@ impl TlsFlags {
         TlsFlags {
             tls_cert: self.tls_cert.or(file.tls_cert),
             tls_key: self.tls_key.or(file.tls_key),
+            tls_ca: self.tls_ca.or(file.tls_ca),
             peer_cert: self.peer_cert.or(file.peer_cert),
             peer_key: self.peer_key.or(file.peer_key),
             peer_ca: self.peer_ca.or(file.peer_ca),
@@ -90,7 +97,7 @@ impl TlsSettings {
             (Some(_), None) => return Err(missing("peer-cert", "peer-ca")),
             (None, Some(_)) => return Err(missing("peer-ca", "peer-cert")),
         };
-        Ok(TlsSettings { clients, peers })
+        Ok(TlsSettings { clients, ca: flags.tls_ca, peers })
     }
 }
 

@@ -30,11 +30,17 @@ pub(crate) fn deno() -> TestResult<Command> {
     Ok(command)
 }
 
-/// Runs a TypeScript file with the real Deno against a server; it must succeed.
-pub(crate) fn run_in_deno(script: &Path, arguments: &[&str], server: &Server) -> TestResult<Ended> {
+/// A TypeScript file, to be run with the real Deno against a server.
+pub(crate) fn deno_script(script: &Path, server: &Server) -> TestResult<Command> {
     let mut command = deno()?;
     command.args(["run", "--unstable-kv", "--allow-all", "--no-lock", "--check"]).arg(script);
-    succeed(command.args(arguments).envs(server.client_env()))
+    command.envs(server.client_env());
+    Ok(command)
+}
+
+/// Runs a TypeScript file with the real Deno against a server; it must succeed.
+pub(crate) fn run_in_deno(script: &Path, arguments: &[&str], server: &Server) -> TestResult<Ended> {
+    succeed(deno_script(script, server)?.args(arguments))
 }
 
 /// Runs a TypeScript file with Node and `@deno/kv` against a server; it must succeed. Node looks for

@@ -120,7 +120,7 @@ impl Server {
 
     /// Host and port.
     pub(crate) fn address(&self) -> &str {
-        self.url.trim_start_matches("http://")
+        self.url.trim_start_matches("http://").trim_start_matches("https://")
     }
 
     /// The environment that a Deno or Node client needs.
@@ -178,13 +178,16 @@ impl Drop for Server {
     }
 }
 
-/// The first `http://host:port` in a line, once the port is a real one.
+/// The first `http://host:port` or `https://host:port` in a line, once the port is a real one.
 fn url_in(line: &str) -> Option<String> {
-    let rest = &line[line.find("http://")? + "http://".len()..];
+    let (scheme, rest) = ["http://", "https://"].into_iter().find_map(|scheme| {
+        let at = line.find(scheme)?;
+        Some((scheme, &line[at + scheme.len()..]))
+    })?;
     let is_part = |c: char| c.is_ascii_alphanumeric() || ".:[]".contains(c);
     let address = rest.split(|c| !is_part(c)).next()?;
     let (_, port) = address.rsplit_once(':')?;
-    (port.parse::<u16>().ok()? != 0).then(|| format!("http://{address}"))
+    (port.parse::<u16>().ok()? != 0).then(|| format!("{scheme}{address}"))
 }
 
 /// Whether a person would have to look at this line of the log.
@@ -244,7 +247,8 @@ pub(crate) fn succeed(command: &mut Command) -> TestResult<Ended> {
 fn the_url_is_found_once_its_port_is_real() {
     assert_eq!(url_in("  url   http://127.0.0.1:4512/").as_deref(), Some("http://127.0.0.1:4512"));
     assert_eq!(url_in(r#"Deno.openKv("http://[::1]:45")"#).as_deref(), Some("http://[::1]:45"));
-    for line in ["", "http://", "http://127.0.0.1:0", "https://127.0.0.1:1"] {
+    assert_eq!(url_in("serves https://127.0.0.1:45").as_deref(), Some("https://127.0.0.1:45"));
+    for line in ["", "http://", "http://127.0.0.1:0", "httpx://127.0.0.1:1"] {
         assert_eq!(url_in(line), None, "{line}");
     }
 }

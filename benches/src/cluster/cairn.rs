@@ -2,6 +2,7 @@
 
 use super::{Kind, Node};
 use crate::servers::TOKEN;
+use ::cairn::admin::client::Client;
 use ::cairn::bench::client::{Http, Session};
 use ::cairn::cluster::status::{ClusterStatus, NodeStatus};
 use anyhow::Context;
@@ -52,12 +53,8 @@ impl Kind for Cairn {
 
     async fn leader(&self, nodes: &[Node]) -> anyhow::Result<Option<usize>> {
         let node = nodes.first().context("a cluster has nodes")?;
-        let mut command = tokio::process::Command::new(&self.binary);
-        command.args(["cluster", "status", "--json", "--url"]).arg(format!("http://{}", node.client));
-        let output = command.env("DENO_KV_ACCESS_TOKEN", TOKEN).output().await?;
-        let error = String::from_utf8_lossy(&output.stderr);
-        anyhow::ensure!(output.status.success(), "{error}");
-        let status: ClusterStatus = serde_json::from_slice(&output.stdout)?;
+        let node = Client::new(&format!("http://{}", node.client), TOKEN)?;
+        let status: ClusterStatus = node.get("/cluster").await?;
         let whole = status.nodes.len() == nodes.len() && status.nodes.iter().all(is_present);
         let group = status.groups.iter().find(|group| group.group == GROUP);
         let leader = group.and_then(|group| group.leader).filter(|_| whole);

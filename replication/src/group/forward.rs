@@ -92,12 +92,11 @@ async fn forward(core: Arc<Core>, batch: Vec<Item>) {
         }
     }
     let pending = core.replica.pending();
-    let next = core.requests.load(std::sync::atomic::Ordering::Relaxed);
     let request = Request::Propose(Proposals {
         term: leader.term,
         node: core.node.0,
         boot: core.replica.boot(),
-        floor: pending.floor(next),
+        floor: pending.floor(),
         writes,
         entries,
     });

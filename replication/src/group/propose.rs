@@ -44,8 +44,17 @@ pub(super) struct Item {
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     term: u64,
-    /// By node and boot: counters, without those that cannot come any more.
-    requests: BTreeMap<(u64, u64), BTreeSet<u64>>,
+    /// By node and boot.
+    requests: BTreeMap<(u64, u64), Taken>,
+}
+
+/// The requests that were taken from one run of a node.
+#[derive(Debug, Default)]
+struct Taken {
+    /// Below this counter nobody waits any more: what comes from there is late, whatever it says.
+    floor: u64,
+    /// Taken, from the floor on.
+    counters: BTreeSet<u64>,
 }
 
 impl Seen {
@@ -55,13 +64,17 @@ impl Seen {
             *self = Self { term, requests: BTreeMap::new() };
         }
         let taken = self.requests.entry((proposals.node, proposals.boot)).or_default();
-        *taken = taken.split_off(&proposals.floor);
-        counters.map(|counter| counter >= proposals.floor && taken.insert(counter)).collect()
+        if proposals.floor > taken.floor {
+            taken.floor = proposals.floor;
+            taken.counters = taken.counters.split_off(&taken.floor);
+        }
+        counters.map(|counter| counter >= taken.floor && taken.counters.insert(counter)).collect()
     }
 
     fn knows(&self, term: u64, proposals: &Proposals, counter: u64) -> bool {
         let taken = self.requests.get(&(proposals.node, proposals.boot));
-        self.term == term && taken.is_some_and(|taken| taken.contains(&counter))
+        self.term == term
+            && taken.is_some_and(|taken| counter < taken.floor || taken.counters.contains(&counter))
     }
 }
 
@@ -147,6 +160,7 @@ async fn propose(core: Arc<Core>, batch: Vec<Item>) {
             Work::Entry(entry) => alone = Some(entry),
         }
     }
+    core.counts.propose(writes.len());
     let time_ms = core.clock.now_ms();
     let entry = alone.map_or(Entry::Batch { time_ms, writes }, |entry| entry.at(time_ms));
     let bytes = Proposal { term, reference: core.replica.reference(), entry }.encode();
@@ -211,5 +225,33 @@ impl Core {
             }
         }
         Answer::Done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proposals(floor: u64) -> Proposals {
+        Proposals { term: 1, node: 2, boot: 3, floor, writes: Vec::new(), entries: Vec::new() }
+    }
+
+    #[test]
+    fn what_comes_twice_within_a_term_is_taken_once() {
+        let mut seen = Seen::default();
+        assert_eq!(seen.take(1, &proposals(4), [4, 6].into_iter()), [true, true]);
+        assert_eq!(seen.take(1, &proposals(4), [4, 5, 6].into_iter()), [false, true, false]);
+        assert!(seen.knows(1, &proposals(4), 5) && !seen.knows(1, &proposals(4), 7));
+        assert_eq!(seen.take(2, &proposals(4), [4].into_iter()), [true], "another term, another entry");
+    }
+
+    #[test]
+    fn a_message_that_was_long_on_its_way_is_not_taken_again() {
+        let mut seen = Seen::default();
+        let late = proposals(4);
+        assert_eq!(seen.take(1, &late, [4].into_iter()), [true]);
+        assert_eq!(seen.take(1, &proposals(9), [9].into_iter()), [true]);
+        assert!(seen.knows(1, &late, 4));
+        assert_eq!(seen.take(1, &late, [4].into_iter()), [false]);
     }
 }

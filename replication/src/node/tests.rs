@@ -36,7 +36,8 @@ async fn start(
         let address = format!("node-{id}:1");
         endpoint.listen(&address, Arc::clone(&inbox) as Arc<dyn Service>);
         let peer = Peer { address, region: String::new() };
-        let mut options = NodeOptions { peer, joins, mirror: Some(mirror), ..NodeOptions::alone(NodeId(id)) };
+        let log = LogOptions { mirror: Some(mirror), ..LogOptions::default() };
+        let mut options = NodeOptions { peer, joins, log, ..NodeOptions::alone(NodeId(id)) };
         tune(&mut options);
         Node::open(env, Path::new("/data"), options, &budget, endpoint, inbox)
             .await
@@ -247,4 +248,51 @@ fn a_value_is_set_and_two_runs_of_a_seed_do_the_same() -> TestResult {
     };
     assert_eq!(run()?, run()?);
     Ok(())
+}
+
+/// Begins anew on the machine of a node that is down, as `cairn cluster force-new` does.
+async fn salvaged(world: &World, id: u64) -> Result<Vec<crate::Salvaged>, String> {
+    let place = usize::try_from(id).map_err(|error| error.to_string())?;
+    let (disk, mirror) = (world.disks[place].clone(), world.mirrors.path().join(id.to_string()));
+    on(id, async move {
+        let env = Env { fs: Arc::new(disk.boot()), clock: Arc::new(SimClock), random: Arc::new(SimRandom) };
+        let groups = [GroupId::CATALOG, GroupId::FIRST];
+        crate::salvage(&env, Path::new("/data"), &groups, Some(mirror))
+            .await
+            .map_err(|error| error.to_string())
+    })
+    .await
+}
+
+#[test]
+fn a_survivor_goes_on_with_all_that_reached_its_log() -> TestResult {
+    simulate(6, async {
+        let world = World::new().map_err(|error| error.to_string())?;
+        let nodes = world.three().await?;
+        for _ in 0..10 {
+            count(&nodes[0], 1).await?;
+        }
+        let before = data(&nodes[1])?.engine().lineage();
+        sleep(Duration::from_millis(500)).await;
+        for id in 1..=3u64 {
+            let place = usize::try_from(id).map_err(|error| error.to_string())?;
+            world.disks[place].take_away();
+            sim::kill(Machine(id));
+            world.network.down(Machine(id));
+            // What the engine had not synced is gone; the Raft log has it.
+            world.disks[place].crash(engine::fs::sim::Unsynced::Lost);
+        }
+        let first = salvaged(&world, 2).await?;
+        assert!(first[1].entries >= 10, "{first:?}");
+        assert_eq!(first[1].lineage.parent, Some((before.id, first[1].stamp)));
+        let again = salvaged(&world, 2).await?;
+        assert_eq!((again[1].entries, again[1].stamp), (0, first[1].stamp), "entries are applied once");
+        let alone = world.start(2, true).await?;
+        assert_eq!(read(&alone, 2).await?, 10);
+        let version = count(&alone, 2).await?;
+        assert_eq!(engine::versionstamp::epoch_of(version), before.epoch + 2);
+        let status = data(&alone)?.status();
+        assert_eq!(status.members.iter().map(|member| member.node).collect::<Vec<_>>(), [NodeId(2)]);
+        Ok(())
+    })
 }

@@ -145,6 +145,15 @@ impl Disk {
         Some((path, offset))
     }
 
+    /// Flips the lowest bit of one byte of a file.
+    ///
+    /// # Errors
+    ///
+    /// When the file or the byte is not there.
+    pub fn flip(&self, path: &Path, offset: u64) -> io::Result<()> {
+        self.sim.flip_bit(path, offset, 0)
+    }
+
     /// Removes everything.
     pub fn wipe(&self) {
         assert!(!self.state.lock().is_on, "the process is alive");

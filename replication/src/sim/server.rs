@@ -6,7 +6,7 @@ use super::host::{Boot, Position, Program};
 use crate::runtime::sim::{self, SplitMix};
 use crate::runtime::{sleep, spawn};
 use crate::transport::{Service, Transport};
-use crate::{Change, Group, GroupOptions, Inbox, Node, NodeOptions, Timing};
+use crate::{Change, Group, GroupOptions, Inbox, LogOptions, Node, NodeOptions, Timing};
 use async_trait::async_trait;
 use engine::{Budget, BudgetOptions, Mark, Options};
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Server {
             timing: self.timing,
             group: group_options(random),
             engine: self.engine_options(random),
-            mirror: Some(boot.mirror.clone()),
+            log: log_options(boot, random),
             ..NodeOptions::alone(boot.node)
         }
     }
@@ -70,6 +70,16 @@ impl Server {
             disk_reserve_bytes: Some(1 << between(random, 14, 19)),
             ..Options::default()
         }
+    }
+}
+
+/// Files so small that raft-engine begins new ones, and collects old ones, all the time.
+fn log_options(boot: &Boot, random: &mut SplitMix) -> LogOptions {
+    let file_bytes = 1 << between(random, 12, 18);
+    LogOptions {
+        file_bytes,
+        purge_bytes: file_bytes << between(random, 1, 3),
+        mirror: Some(boot.mirror.clone()),
     }
 }
 

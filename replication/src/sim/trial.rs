@@ -8,12 +8,12 @@
 
 use super::cluster::{Cluster, NotInTime};
 use super::host::Program;
-use super::nemesis::{Mix, Nemesis};
+use super::nemesis::{Kind, Mix, Nemesis};
 use super::workload::{Groups, Stuck, Workload};
 use crate::Node;
 use crate::bugs::{Bug, Seeded};
 use crate::check::{Verdict, Violation};
-use crate::runtime::sim::{self, Machine, Trace};
+use crate::runtime::sim::{self, Machine, SplitMix, Trace};
 use crate::runtime::{sleep, spawn};
 use engine::ContentHash;
 use parking_lot::Mutex;
@@ -24,8 +24,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a cluster may take to begin, and to work again once all is mended.
-const SOON: Duration = Duration::from_secs(300);
+/// See [`Trial::patience`].
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How long things go wrong.
+const TORMENT: Duration = Duration::from_secs(60);
 /// How often the nodes' hashes are looked at.
 const LOOK: Duration = Duration::from_millis(70);
 
@@ -42,15 +44,43 @@ pub struct Trial {
     pub mix: Mix,
     /// What the clients do.
     pub workload: Workload,
+    /// How long the cluster may take to begin, and to work again once all is mended.
+    pub patience: Duration,
     /// A mistake that is made on purpose.
     pub bug: Option<Bug>,
 }
 
+/// Kinds of faults of which a trial leaves some out, so that others come in numbers.
+const KINDS: [Kind; 17] = [
+    Kind::Kill,
+    Kind::PowerCut,
+    Kind::Blackout,
+    Kind::Restart,
+    Kind::Pause,
+    Kind::Cut,
+    Kind::Part,
+    Kind::Storm,
+    Kind::Drift,
+    Kind::Jump,
+    Kind::FailedSync,
+    Kind::FailedWrite,
+    Kind::FailedRead,
+    Kind::FullDisk,
+    Kind::FlippedBit,
+    Kind::HandOver,
+    Kind::Replace,
+];
+
 impl Trial {
-    /// Three nodes and everything that can go wrong.
+    /// What a seed draws: three nodes or five, and which things go wrong.
     pub fn of(seed: u64) -> Self {
-        let (torment, mix) = (Duration::from_secs(60), Mix::all());
-        Self { seed, machines: 3, torment, mix, workload: Workload::default(), bug: None }
+        // A stream apart from that of the simulation.
+        let mut random = SplitMix(!seed);
+        let left_out: Vec<_> = KINDS.into_iter().filter(|_| random.chance(250_000)).collect();
+        let mix = if random.chance(250_000) { Mix::all() } else { Mix::all().without(&left_out) };
+        let machines = if random.chance(125_000) { 5 } else { 3 };
+        let workload = Workload::default();
+        Self { seed, machines, torment: TORMENT, mix, workload, patience: PATIENCE, bug: None }
     }
 }
 
@@ -117,16 +147,16 @@ impl Trial {
         mirrors: &Path,
     ) -> Result<Report, Wrong> {
         let cluster = Cluster::new(self.machines, program, mirrors);
-        cluster.begin(SOON).await?;
+        cluster.begin(self.patience).await?;
         let hashes = Hashes::default();
         let looking = spawn(hashes.clone().look(cluster.clone()));
         let mut running = self.workload.start(Groups::new(cluster.clone()));
         Nemesis::new(self.mix.clone()).torment(&cluster, self.torment).await;
         cluster.heal();
-        cluster.settle(SOON).await?;
+        cluster.settle(self.patience).await?;
         running.stop().await?;
         // What the clients did last is not everywhere yet.
-        cluster.settle(SOON).await?;
+        cluster.settle(self.patience).await?;
         let done = running.drain(Machine(1).0).await?;
         looking.abort();
         hashes.verdict()?;
@@ -185,12 +215,12 @@ mod tests {
     #[test]
     fn replicas_that_were_seen_at_one_version_must_agree() {
         let hashes = Hashes::default();
-        hashes.saw(0, 7, ContentHash([1; 32]));
-        hashes.saw(1, 7, ContentHash([2; 32]));
-        hashes.saw(0, 8, ContentHash([3; 32]));
-        hashes.saw(0, 7, ContentHash([1; 32]));
+        hashes.saw(0, 7, ContentHash::from_bytes([1; 32]));
+        hashes.saw(1, 7, ContentHash::from_bytes([2; 32]));
+        hashes.saw(0, 8, ContentHash::from_bytes([3; 32]));
+        hashes.saw(0, 7, ContentHash::from_bytes([1; 32]));
         assert_eq!(hashes.verdict(), Ok(()));
-        hashes.saw(0, 8, ContentHash([4; 32]));
+        hashes.saw(0, 8, ContentHash::from_bytes([4; 32]));
         assert!(matches!(hashes.verdict(), Err(Wrong::Differ { group: 0, version: 8, .. })));
     }
 }

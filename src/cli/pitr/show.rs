@@ -1,5 +1,6 @@
 //! What `cairn pitr` prints, for people and for programs. Pure.
 
+use crate::cli::columns::{cells, columns};
 use archiver::catalog::window::Window;
 use archiver::catalog::{Catalog, CheckpointEntry, Content, History, rfc3339};
 use archiver::checkpoint::Before;
@@ -21,24 +22,6 @@ fn stored_bytes(history: &History) -> u64 {
     let segments = history.segments.iter().map(|segment| segment.bytes).sum::<u64>();
     let tables = history.tables.values().map(|table| table.bytes).sum::<u64>();
     segments + tables + history.checkpoints.iter().map(|entry| entry.bytes).sum::<u64>()
-}
-
-/// Lines of cells, each column as wide as its widest cell.
-fn columns(rows: &[Vec<String>], indent: &str) -> String {
-    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..count).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        format!("{indent}{}", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    rows.iter().map(|row| line(row) + "\n").collect()
-}
-
-fn cells<const N: usize>(cells: [&str; N]) -> Vec<String> {
-    cells.map(str::to_owned).to_vec()
 }
 
 /// The windows of an archive, and with `checkpoints` all of these.
@@ -212,13 +195,6 @@ pub(super) fn report_json(report: &Report) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn columns_line_up_and_end_without_blanks() {
-        let rows = [cells(["a", "bb"]), cells(["ccc", "d"])];
-        assert_eq!(columns(&rows, " "), " a    bb\n ccc  d\n");
-        assert_eq!(columns(&[], " "), "");
-    }
 
     #[test]
     fn a_report_says_what_is_wrong_first() {

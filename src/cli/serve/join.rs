@@ -15,6 +15,7 @@ use crate::data_dir::DataDir;
 use engine::Options;
 use hyper::Method;
 use replication::NodeId;
+use std::path::Path;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -42,7 +43,7 @@ pub(super) async fn join(settings: &Settings, dir: &DataDir, urls: &[String]) ->
     let token = Token::known(dir, settings)?.ok_or_else(|| {
         UsageError("a node joins with the access token of its cluster: say --access-token".to_owned())
     })?;
-    let clients = clients(urls, token.text())?;
+    let clients = clients(urls, token.text(), settings.tls.ca.as_deref())?;
     let request = join::request(&settings.cluster, dir.joining()?);
     let answer = ask(&clients, &request).await?;
     let (identity, lineages) = join::admitted(&answer, request.address)?;
@@ -56,8 +57,9 @@ pub(super) async fn join(settings: &Settings, dir: &DataDir, urls: &[String]) ->
     Ok(Joined { identity, members })
 }
 
-fn clients(urls: &[String], token: &str) -> anyhow::Result<Vec<Client>> {
-    let client = |url: &String| Client::new(url, token).map_err(|error| UsageError(error.to_string()));
+fn clients(urls: &[String], token: &str, ca: Option<&Path>) -> anyhow::Result<Vec<Client>> {
+    let client =
+        |url: &String| Client::with_ca(url, token, ca).map_err(|error| UsageError(error.to_string()));
     Ok(urls.iter().map(client).collect::<Result<_, _>>()?)
 }
 
@@ -98,7 +100,7 @@ pub(super) async fn refuse_another_cluster(
     own: &Identity,
 ) -> anyhow::Result<()> {
     let Some(token) = Token::known(dir, settings)? else { return Ok(()) };
-    for client in clients(&settings.cluster.join, token.text())? {
+    for client in clients(&settings.cluster.join, token.text(), settings.tls.ca.as_deref())? {
         // Nobody may answer yet: a whole cluster can start at once.
         let Ok(Ok(status)) = tokio::time::timeout(LOOK_WITHIN, client.get::<ClusterStatus>("/cluster")).await
         else {

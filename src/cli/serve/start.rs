@@ -101,6 +101,7 @@ pub(super) async fn start(settings: &Settings) -> anyhow::Result<Started> {
         archive::refuse_if_behind(&database.engine(), &**store).await?;
     }
     metrics.add_database(&database);
+    metrics.add_node(node.clone());
     let shipping = store.map(|store| Shipping::start(store, settings, &dir, database.clone()));
     if let Some(shipping) = &shipping {
         metrics.add_archive(shipping.lag());

@@ -1,0 +1,117 @@
+//! What the tests share: trials side by side, and what they came to.
+
+use replication::sim::server::Server;
+use replication::sim::trial::{Report, Trial, Wrong};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+pub(crate) type TestResult<T = ()> = Result<T, Box<dyn Error>>;
+
+/// Every stamp can be read to the end of a trial, however its clocks jump: the checker asks for the time of each.
+const HISTORY_MS: u64 = 1 << 40;
+
+/// A number from the environment.
+pub(crate) fn number(variable: &str) -> TestResult<Option<u64>> {
+    match std::env::var(variable) {
+        Ok(text) => Ok(Some(text.parse().map_err(|error| format!("{variable}={text}: {error}"))?)),
+        Err(_unset) => Ok(None),
+    }
+}
+
+/// Nanoseconds of the real clock.
+pub(crate) fn now_ns() -> u64 {
+    engine::Env::real().clock.elapsed_ns()
+}
+
+/// Runs one trial.
+pub(crate) fn run(trial: &Trial) -> TestResult<Result<Report, Wrong>> {
+    let mirrors = tempfile::tempdir()?;
+    Ok(trial.run(Server::default().with_history_ms(HISTORY_MS), mirrors.path()))
+}
+
+/// Runs trials as long as `next` gives any, as many at once as there are processors, until one is wrong.
+pub(crate) fn run_all(next: impl Fn() -> Option<Trial> + Sync) -> TestResult<Tally> {
+    let threads = std::thread::available_parallelism()?.get();
+    let (tally, failure) = (Mutex::new(Tally::default()), Mutex::new(None));
+    let work = || {
+        while failure.lock().unwrap().is_none()
+            && let Some(trial) = next()
+        {
+            match run(&trial) {
+                Ok(Ok(report)) => tally.lock().unwrap().add(&report),
+                Ok(Err(wrong)) => drop(failure.lock().unwrap().insert(replay(trial.seed, &wrong))),
+                Err(error) => drop(failure.lock().unwrap().insert(error.to_string())),
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    match failure.into_inner()? {
+        Some(failure) => Err(failure.into()),
+        None => Ok(tally.into_inner()?),
+    }
+}
+
+/// Gives the seeds from `first` on, `count` of them.
+pub(crate) fn counted(first: u64, count: u64) -> impl Fn() -> Option<u64> + Sync {
+    let given = AtomicU64::new(0);
+    move || {
+        let place = given.fetch_add(1, Ordering::Relaxed);
+        (place < count).then(|| first.wrapping_add(place))
+    }
+}
+
+fn replay(seed: u64, wrong: &Wrong) -> String {
+    format!(
+        "seed {seed}: {wrong}\nto see it again: CAIRN_SIM_SEED={seed} cargo test -p cairn-replication --test simulation \
+         seeds:: -- --nocapture"
+    )
+}
+
+/// What trials came to, together.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) seeds: u64,
+    simulated: Duration,
+    noted: BTreeMap<&'static str, u64>,
+    committed: usize,
+    resolved: usize,
+    reads: usize,
+    watched: usize,
+}
+
+impl Tally {
+    fn add(&mut self, report: &Report) {
+        self.seeds += 1;
+        self.simulated += report.simulated;
+        for (kind, count) in &report.noted {
+            *self.noted.entry(kind).or_default() += count;
+        }
+        let verdict = &report.verdict;
+        self.committed += verdict.committed;
+        self.resolved += verdict.resolved;
+        self.reads += verdict.strong + verdict.eventual + verdict.at_stamp;
+        self.watched += verdict.watched;
+    }
+
+    pub(crate) fn count(&self, kind: &str) -> u64 {
+        self.noted.get(kind).copied().unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hours = self.simulated.as_secs_f64() / 3600.0;
+        let Tally { seeds, committed, resolved, reads, watched, .. } = self;
+        write!(
+            f,
+            "{seeds} seeds, {hours:.1} simulated hours, {committed} writes ({resolved} of them without an answer), {reads} \
+             reads, {watched} messages of watches"
+        )?;
+        self.noted.iter().try_for_each(|(kind, count)| write!(f, ", {count} {kind}"))?;
+        f.write_str(", 0 violations")
+    }
+}

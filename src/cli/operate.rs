@@ -1,0 +1,67 @@
+//! What commands that operate a cluster share: which node they ask, and how they end.
+
+use super::UsageError;
+use crate::admin::client::{Client, ClientError};
+use anyhow::Context;
+use serde::Serialize;
+
+/// Which node is asked.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Node {
+    /// Any node of the cluster
+    #[arg(long, env = "CAIRN_URL", value_name = "URL", default_value = "http://127.0.0.1:4512")]
+    url: String,
+
+    /// The cluster's access token
+    #[arg(long, env = "DENO_KV_ACCESS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Node {
+    fn client(&self) -> anyhow::Result<Client> {
+        let missing = || UsageError("say --token, or set DENO_KV_ACCESS_TOKEN".to_owned());
+        let token = self.token.as_deref().ok_or_else(missing)?;
+        Client::new(&self.url, token).map_err(usage)
+    }
+
+    /// Where it is, without a slash at the end.
+    pub(super) fn base(&self) -> &str {
+        self.url.trim_end_matches('/')
+    }
+
+    /// Asks the node, and waits for its answer.
+    pub(super) fn ask<T>(
+        &self,
+        ask: impl AsyncFnOnce(Client) -> Result<T, ClientError>,
+    ) -> anyhow::Result<T> {
+        let client = self.client()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.context("cannot start")?.block_on(ask(client)).map_err(usage)
+    }
+
+    /// Prints an answer: as JSON when that was asked for, else in these words.
+    pub(super) fn show<T: Serialize>(
+        &self,
+        answer: &T,
+        words: impl FnOnce(&T) -> String,
+    ) -> anyhow::Result<()> {
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(answer)?);
+        } else {
+            print!("{}", words(answer));
+        }
+        Ok(())
+    }
+}
+
+/// What cannot be, however often it is asked, is about what was typed. An address at which nobody answers is too.
+fn usage(error: ClientError) -> anyhow::Error {
+    if error.is_final() || matches!(error, ClientError::Unreachable { .. }) {
+        return UsageError(error.to_string()).into();
+    }
+    error.into()
+}
