@@ -211,11 +211,11 @@ mod tests {
     #[test]
     fn replicas_that_were_seen_at_one_version_must_agree() -> Result<(), Wrong> {
         let mut hashes = Hashes::default();
-        hashes.saw(0, 7, ContentHash([1; 32]))?;
-        hashes.saw(1, 7, ContentHash([2; 32]))?;
-        hashes.saw(0, 8, ContentHash([3; 32]))?;
-        hashes.saw(0, 7, ContentHash([1; 32]))?;
-        let differ = hashes.saw(0, 8, ContentHash([4; 32]));
+        hashes.saw(0, 7, ContentHash::from_bytes([1; 32]))?;
+        hashes.saw(1, 7, ContentHash::from_bytes([2; 32]))?;
+        hashes.saw(0, 8, ContentHash::from_bytes([3; 32]))?;
+        hashes.saw(0, 7, ContentHash::from_bytes([1; 32]))?;
+        let differ = hashes.saw(0, 8, ContentHash::from_bytes([4; 32]));
         assert!(matches!(differ, Err(Wrong::Differ { group: 0, version: 8, .. })));
         Ok(())
     }
