@@ -21,6 +21,7 @@ async fn a_directory_of_the_earlier_version_grows_to_three_nodes_and_loses_its_f
     let load = cluster.load(CLIENTS, seed("cluster_grow")?).await?;
     for voters in 2..=3 {
         let node = cluster.add_node()?;
+        load.add(cluster.url(node));
         cluster.whole(voters)?;
         more_writes(&load, 100, PATIENCE).await?;
         assert_eq!(content(&cluster, node).await?, expected, "node {node} has all of it");
