@@ -210,12 +210,14 @@ mod tests {
 
     #[test]
     fn replicas_that_were_seen_at_one_version_must_agree() -> Result<(), Wrong> {
+        let one = ContentHash::EMPTY;
+        let other = one.then(engine::Versionstamp::new(1, 0), &engine::WriteBatch::new());
         let mut hashes = Hashes::default();
-        hashes.saw(0, 7, ContentHash([1; 32]))?;
-        hashes.saw(1, 7, ContentHash([2; 32]))?;
-        hashes.saw(0, 8, ContentHash([3; 32]))?;
-        hashes.saw(0, 7, ContentHash([1; 32]))?;
-        let differ = hashes.saw(0, 8, ContentHash([4; 32]));
+        hashes.saw(0, 7, one)?;
+        hashes.saw(1, 7, other)?;
+        hashes.saw(0, 8, other)?;
+        hashes.saw(0, 7, one)?;
+        let differ = hashes.saw(0, 8, one);
         assert!(matches!(differ, Err(Wrong::Differ { group: 0, version: 8, .. })));
         Ok(())
     }
