@@ -18,6 +18,10 @@ use std::time::Duration;
 
 /// How long a process that ended stays down if nobody holds it down.
 const RESTART: Duration = Duration::from_millis(100);
+/// A process that lives less than this is started again more slowly each time,
+const SHORT_LIFE: Duration = Duration::from_secs(5);
+/// but at least this often.
+const RESTART_MAX: Duration = Duration::from_secs(3);
 /// How long one step of a change of members may take before it is tried again elsewhere.
 const CHANGE_MAX: Duration = Duration::from_secs(10);
 /// Pause between two tries.
@@ -171,15 +175,18 @@ impl<P: Program> Cluster<P> {
         let cluster = self.clone();
         sim::spawn_on(Machine::WORLD, async move {
             let (host, mut held) = (&cluster.hosts()[place], cluster.inner.held[place].subscribe());
+            let (mut started, mut pause) = (runtime::now(), RESTART);
             loop {
                 host.wait_down().await;
+                pause = if started.elapsed() < SHORT_LIFE { RESTART_MAX.min(pause * 2) } else { RESTART };
                 let until = *held.borrow_and_update();
                 match until.filter(|until| *until > runtime::now()) {
                     // Whether the time comes or another is set: look again.
                     Some(until) => drop(runtime::timeout_at(until, held.changed()).await),
                     None => {
+                        started = runtime::now();
                         host.start().await;
-                        runtime::sleep(RESTART).await;
+                        runtime::sleep(pause).await;
                     }
                 }
             }

@@ -25,7 +25,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 /// See [`Trial::patience`].
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(100);
 /// How long things go wrong.
 const TORMENT: Duration = Duration::from_secs(60);
 /// How often the nodes' hashes are looked at.

@@ -26,26 +26,24 @@ const fn hunt(bug: Bug, seeds: u64, torment_s: u64, kinds: &'static [Kind]) -> H
 }
 
 const CRASHES: &[Kind] = &[Kind::PowerCut, Kind::Blackout, Kind::Part, Kind::Pause];
+const BLACKOUTS: &[Kind] = &[Kind::Blackout];
 const CALM: &[Kind] = &[Kind::HandOver, Kind::Jump];
 const NETWORK: &[Kind] = &[Kind::Part, Kind::Cut, Kind::Storm, Kind::Pause, Kind::HandOver];
 const BEHIND: &[Kind] = &[Kind::Part, Kind::Kill, Kind::Cut, Kind::Replace, Kind::PowerCut];
-const ROT: &[Kind] = &[Kind::FlippedBit, Kind::Kill, Kind::PowerCut, Kind::HandOver];
 
-const HUNTS: [Hunt; 22] = [
+const HUNTS: [Hunt; 20] = [
     hunt(Bug::LeaderRestore, 40, 60, CRASHES),
     hunt(Bug::LogUnsynced, 10, 30, CRASHES),
     hunt(Bug::AckedBeforeWritten, 20, 30, CRASHES),
     hunt(Bug::VoteNotSaved, 60, 60, CRASHES),
-    hunt(Bug::WatermarkIgnored, 200, 60, ROT),
-    hunt(Bug::EngineUnsynced, 10, 60, CRASHES),
-    hunt(Bug::PurgedTooFar, 10, 60, CRASHES),
+    hunt(Bug::EngineUnsynced, 40, 40, BLACKOUTS),
+    hunt(Bug::PurgedTooFar, 40, 40, BLACKOUTS),
     hunt(Bug::TombstoneDropped, 10, 30, CALM),
     hunt(Bug::StampOffByOne, 3, 10, CALM),
     hunt(Bug::NoBarrier, 5, 30, NETWORK),
     hunt(Bug::BarrierWithoutApply, 20, 30, NETWORK),
     hunt(Bug::ReadUnconfirmed, 40, 60, NETWORK),
     hunt(Bug::ProposedAgain, 10, 30, NETWORK),
-    hunt(Bug::NoFence, 100, 60, NETWORK),
     hunt(Bug::ForwardedTwice, 10, 30, NETWORK),
     hunt(Bug::HiddenIsNotApplied, 60, 60, BEHIND),
     hunt(Bug::SwitchUnsynced, 40, 60, BEHIND),
