@@ -51,6 +51,8 @@ async fn admit(
     let admitted = tokio::time::timeout(bound, shake_hands(&shared, stream, address, service, slot)).await;
     match admitted {
         Ok(Ok(())) => {}
+        // Whoever only looked whether something listens here, or went away.
+        Ok(Err(error @ HandshakeError::Io(_))) => tracing::debug!(%address, %error, "a connection ended"),
         Ok(Err(error)) => tracing::warn!(%address, %error, "a connection is no peer's"),
         Err(_elapsed) => tracing::debug!(%address, "a connection did not say in time who it is"),
     }
