@@ -78,8 +78,6 @@ impl Collector for RaftCollector {
     }
 }
 
-/// A name, what it says, and where it is found.
-type MemberNumber = (&'static str, &'static str, fn(&replication::Member) -> Option<u64>);
 
 /// What a leader knows of the others.
 fn followers(encoder: &mut DescriptorEncoder<'_>, statuses: &[GroupStatus]) -> Result<(), fmt::Error> {
