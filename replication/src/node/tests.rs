@@ -275,7 +275,7 @@ fn a_survivor_goes_on_with_all_that_reached_its_log() -> TestResult {
         let before = data(&nodes[1])?.engine().lineage();
         sleep(Duration::from_millis(500)).await;
         for id in 1..=3 {
-            let place = usize::try_from(id).map_err(|error| error.to_string())?;
+            let place = usize::try_from(id).map_err(|error: std::num::TryFromIntError| error.to_string())?;
             world.disks[place].take_away();
             sim::kill(Machine(id));
             world.network.down(Machine(id));
