@@ -25,9 +25,8 @@ async fn a_directory_of_the_earlier_version_grows_to_three_nodes_and_loses_its_f
         more_writes(&load, 100, PATIENCE).await?;
         assert_eq!(content(&cluster, node).await?, expected, "node {node} has all of it");
     }
-    let first = cluster.id_of(0)?.to_string();
-    let removed = cluster.command(1, &["remove", &first])?;
-    anyhow::ensure!(removed.code == Some(0), "remove: {}", removed.stderr);
+    let first = cluster.id_of(0)?;
+    cluster.ask(1, "DELETE", &format!("/cluster/nodes/{first}"))?;
     cluster.forget(0)?;
     let leader = cluster.whole(2)?;
     more_writes(&load, 100, PATIENCE).await?;

@@ -58,7 +58,9 @@ fn the_real_deno_reads_writes_and_watches_over_https() -> TestResult {
 fn what_is_spoken_inside_is_agreed_on_in_the_handshake() -> TestResult {
     let (folder, authority) = (tempfile::tempdir()?, Authority::new()?);
     let server = start(folder.path(), &authority)?;
-    let cases: [(&[&[u8]], Option<&[u8]>); 4] = [
+    /// The protocols that a client offers, and the one that is spoken.
+    type Case<'a> = (&'a [&'a [u8]], Option<&'a [u8]>);
+    let cases: [Case<'_>; 4] = [
         (&[b"h2", b"http/1.1"], Some(b"h2")),
         (&[b"http/1.1", b"h2"], Some(b"h2")),
         (&[b"http/1.1"], Some(b"http/1.1")),

@@ -310,7 +310,8 @@ impl Opening {
             batches: Vec::new(),
             marks: vec![mark],
         };
-        engine.append(&record)?;
+        // Into the reserve of a full disk as well: a node must come up to say that its disk is full.
+        engine.append_agreed(&record)?;
         engine.sync()?;
         engine.publish(version);
         Ok(Some(position))

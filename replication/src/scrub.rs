@@ -10,7 +10,7 @@ use crate::raft_snapshot::Rate;
 use crate::{repair, runtime};
 use engine::{Engine, Scrub, Scrubbed};
 use parking_lot::Mutex;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,7 +103,7 @@ async fn step(engine: Engine, mut scrub: Scrub) -> Result<(Scrubbed, Scrub), run
 }
 
 /// Says what is damaged; whether anybody can mend it.
-fn report(core: &Core, path: &PathBuf, error: &engine::Error) -> bool {
+fn report(core: &Core, path: &Path, error: &engine::Error) -> bool {
     let damage = match error {
         engine::Error::Io { source, .. } => format!("{error}: {source}"),
         error => error.to_string(),

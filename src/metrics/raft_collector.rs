@@ -75,9 +75,12 @@ impl Collector for RaftCollector {
     }
 }
 
+/// A name, what it says, and where it is found.
+type MemberNumber = (&'static str, &'static str, fn(&replication::Member) -> Option<u64>);
+
 /// What a leader knows of the others.
 fn followers(encoder: &mut DescriptorEncoder<'_>, statuses: &[GroupStatus]) -> Result<(), fmt::Error> {
-    let numbers: [(&str, &str, fn(&replication::Member) -> Option<u64>); 2] = [
+    let numbers: [MemberNumber; 2] = [
         ("raft_follower_lag", "Entries that a node lacks, as the leader sees it", |member| member.lag),
         ("raft_follower_silent_ms", "Since the leader last heard of a node", |member| member.silent_ms),
     ];

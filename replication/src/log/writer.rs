@@ -256,7 +256,6 @@ impl Log {
 
     /// raft-engine keeps one block for each thread, whatever engine it is of. In a simulation, where one thread
     /// has many, each read has a thread of its own.
-    #[expect(clippy::disallowed_methods, reason = "a thread that ends before anything else happens")]
     fn alone<T: Send>(&self, read: impl Fn() -> T + Sync) -> T {
         if !self.shared.is_simulated {
             return read();

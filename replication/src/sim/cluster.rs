@@ -4,13 +4,14 @@
 //! - Never more than one machine has lost or damaged what it had made durable: a minority. It has to be
 //!   [replaced](Cluster::replace_damaged) before the next.
 
-use super::disk::Disk;
+use super::disk::{Disk, DiskCounters};
 use super::host::{End, Host, Position, Program};
 use super::network::{Network, Weather};
 use crate::runtime::sim::{self, Machine};
 use crate::runtime::{self, Instant, watch};
 use crate::{Change, NodeId};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -336,6 +337,24 @@ impl<P: Program> Cluster<P> {
     pub fn positions(&self) -> Vec<Option<Position>> {
         let position = |host: &Host<P>| Some(self.inner.program.position(&host.process()?));
         self.hosts().iter().map(position).collect()
+    }
+
+    /// How often what has happened, by its name.
+    pub fn tally(&self) -> BTreeMap<&'static str, u64> {
+        let (mut tally, network) = (sim::noted(), self.inner.network.counters());
+        let disks: Vec<_> = self.hosts().iter().map(|host| host.disk().counters()).collect();
+        let of_disks = |count: fn(&DiskCounters) -> u64| disks.iter().map(count).sum::<u64>();
+        tally.extend([
+            ("message", network.messages),
+            ("lost message", network.dropped),
+            ("doubled request", network.doubled),
+            ("broken stream", network.broken),
+            ("failed sync", of_disks(|disk| disk.failed_syncs)),
+            ("failed write", of_disks(|disk| disk.failed_writes)),
+            ("failed read", of_disks(|disk| disk.failed_reads)),
+            ("write refused by a full disk", of_disks(|disk| disk.full)),
+        ]);
+        tally
     }
 
     /// The disk of a machine.
