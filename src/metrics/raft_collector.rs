@@ -78,7 +78,6 @@ impl Collector for RaftCollector {
     }
 }
 
-
 /// What a leader knows of the others.
 fn followers(encoder: &mut DescriptorEncoder<'_>, statuses: &[GroupStatus]) -> Result<(), fmt::Error> {
     let numbers: [MemberNumber; 2] = [
