@@ -36,6 +36,8 @@ pub(crate) struct Cluster {
     pub(crate) wan: Option<Wan>,
     /// Where the directories of the nodes lie.
     path: PathBuf,
+    /// Flags of every node, and their values.
+    flags: Vec<(String, String)>,
     /// Deleted at the end, where it was made for this.
     _folder: Option<TempDir>,
 }
@@ -70,9 +72,11 @@ impl Cluster {
         }
     }
 
-    /// Nodes on the loopback interface with their directories below a folder.
-    pub(crate) fn at(path: &Path, nodes: usize) -> TestResult<Cluster> {
+    /// Nodes on the loopback interface with their directories below a folder, and with these flags.
+    pub(crate) fn at(path: &Path, nodes: usize, flags: &[(&str, &str)]) -> TestResult<Cluster> {
         let mut cluster = Cluster::empty(None)?;
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        cluster.flags = flags.iter().map(owned).collect();
         path.clone_into(&mut cluster.path);
         cluster.grow(nodes)
     }
@@ -87,7 +91,7 @@ impl Cluster {
     fn empty(wan: Option<Wan>) -> TestResult<Cluster> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().to_owned();
-        Ok(Cluster { nodes: Vec::new(), wan, path, _folder: Some(folder) })
+        Ok(Cluster { nodes: Vec::new(), wan, path, flags: Vec::new(), _folder: Some(folder) })
     }
 
     fn grow(mut self, nodes: usize) -> TestResult<Cluster> {
@@ -131,6 +135,9 @@ impl Cluster {
         let node = &self.nodes[position];
         let mut serve = Serve::by(command, &node.data, &node.client).flag("--peer-addr", &node.peer);
         serve = serve.flag("--archive", "none").flag("--disk-reserve", DISK_RESERVE);
+        for (name, value) in &self.flags {
+            serve = serve.flag(name, value);
+        }
         if position > 0 {
             let others: Vec<_> = self.live().filter(|other| *other != position).collect();
             let urls: Vec<_> = others.iter().map(|other| self.url(*other)).collect();
