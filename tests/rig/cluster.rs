@@ -32,6 +32,8 @@ pub(crate) const DISK_RESERVE: &str = "32MiB";
 pub(crate) struct Cluster {
     // Before the network: a process must be gone before its namespace is.
     nodes: Vec<Node>,
+    /// What every node is told besides.
+    flags: Vec<(String, String)>,
     /// The network between the nodes, which stand at its sites 1, 2, ...; the test is at site 0.
     pub(crate) wan: Option<Wan>,
     /// Where the directories of the nodes lie.
@@ -72,8 +74,14 @@ impl Cluster {
 
     /// Nodes on the loopback interface with their directories below a folder.
     pub(crate) fn at(path: &Path, nodes: usize) -> TestResult<Cluster> {
+        Cluster::with(path, nodes, &[])
+    }
+
+    /// The same, with further flags for each node.
+    pub(crate) fn with(path: &Path, nodes: usize, flags: &[(&str, &str)]) -> TestResult<Cluster> {
         let mut cluster = Cluster::empty(None)?;
         path.clone_into(&mut cluster.path);
+        cluster.flags = flags.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         cluster.grow(nodes)
     }
 
@@ -87,7 +95,7 @@ impl Cluster {
     fn empty(wan: Option<Wan>) -> TestResult<Cluster> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().to_owned();
-        Ok(Cluster { nodes: Vec::new(), wan, path, _folder: Some(folder) })
+        Ok(Cluster { nodes: Vec::new(), flags: Vec::new(), wan, path, _folder: Some(folder) })
     }
 
     fn grow(mut self, nodes: usize) -> TestResult<Cluster> {
@@ -131,6 +139,7 @@ impl Cluster {
         let node = &self.nodes[position];
         let mut serve = Serve::by(command, &node.data, &node.client).flag("--peer-addr", &node.peer);
         serve = serve.flag("--archive", "none").flag("--disk-reserve", DISK_RESERVE);
+        serve = self.flags.iter().fold(serve, |serve, (name, value)| serve.flag(name, value));
         if position > 0 {
             let others: Vec<_> = self.live().filter(|other| *other != position).collect();
             let urls: Vec<_> = others.iter().map(|other| self.url(*other)).collect();
