@@ -158,7 +158,7 @@ async fn nodes_with_certificates_form_a_cluster_and_say_nothing_in_the_open() ->
     authority.write(folder.path(), HOST)?;
     let flags = peer_flags(folder.path())?;
     let flags: Vec<_> = flags.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let cluster = Cluster::at(folder.path(), 3, &flags)?;
+    let cluster = Cluster::with(folder.path(), 3, &flags)?;
     let key = writes::key(&["secret"]);
     writes::commit(&mut cluster.connect(1).await?, vec![writes::set(&key, b"by node 1")]).await?;
     let read = cluster.connect(2).await?.get(&key).await?.context("node 2 has it")?;
