@@ -23,7 +23,7 @@ async fn a_full_follower_holds_nobody_up_and_a_full_leader_loses_nothing() -> Te
         };
         disks.push(disk);
     }
-    let cluster = Cluster::at(folder.path(), NODES, &[])?;
+    let cluster = Cluster::at(folder.path(), NODES)?;
     let load = cluster.load(CLIENTS, seed("cluster_disk")?).await?;
     more_writes(&load, 100, PATIENCE).await?;
 

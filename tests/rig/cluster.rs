@@ -32,12 +32,12 @@ pub(crate) const DISK_RESERVE: &str = "32MiB";
 pub(crate) struct Cluster {
     // Before the network: a process must be gone before its namespace is.
     nodes: Vec<Node>,
+    /// What every node is told besides.
+    flags: Vec<(String, String)>,
     /// The network between the nodes, which stand at its sites 1, 2, ...; the test is at site 0.
     pub(crate) wan: Option<Wan>,
     /// Where the directories of the nodes lie.
     path: PathBuf,
-    /// Flags of every node, and their values.
-    flags: Vec<(String, String)>,
     /// Deleted at the end, where it was made for this.
     _folder: Option<TempDir>,
 }
@@ -72,12 +72,16 @@ impl Cluster {
         }
     }
 
-    /// Nodes on the loopback interface with their directories below a folder, and with these flags.
-    pub(crate) fn at(path: &Path, nodes: usize, flags: &[(&str, &str)]) -> TestResult<Cluster> {
+    /// Nodes on the loopback interface with their directories below a folder.
+    pub(crate) fn at(path: &Path, nodes: usize) -> TestResult<Cluster> {
+        Cluster::with(path, nodes, &[])
+    }
+
+    /// The same, with further flags for each node.
+    pub(crate) fn with(path: &Path, nodes: usize, flags: &[(&str, &str)]) -> TestResult<Cluster> {
         let mut cluster = Cluster::empty(None)?;
-        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        cluster.flags = flags.iter().map(owned).collect();
         path.clone_into(&mut cluster.path);
+        cluster.flags = flags.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         cluster.grow(nodes)
     }
 
@@ -91,7 +95,7 @@ impl Cluster {
     fn empty(wan: Option<Wan>) -> TestResult<Cluster> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().to_owned();
-        Ok(Cluster { nodes: Vec::new(), wan, path, flags: Vec::new(), _folder: Some(folder) })
+        Ok(Cluster { nodes: Vec::new(), flags: Vec::new(), wan, path, _folder: Some(folder) })
     }
 
     fn grow(mut self, nodes: usize) -> TestResult<Cluster> {
@@ -135,9 +139,7 @@ impl Cluster {
         let node = &self.nodes[position];
         let mut serve = Serve::by(command, &node.data, &node.client).flag("--peer-addr", &node.peer);
         serve = serve.flag("--archive", "none").flag("--disk-reserve", DISK_RESERVE);
-        for (name, value) in &self.flags {
-            serve = serve.flag(name, value);
-        }
+        serve = self.flags.iter().fold(serve, |serve, (name, value)| serve.flag(name, value));
         if position > 0 {
             let others: Vec<_> = self.live().filter(|other| *other != position).collect();
             let urls: Vec<_> = others.iter().map(|other| self.url(*other)).collect();

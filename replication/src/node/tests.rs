@@ -254,14 +254,19 @@ fn a_value_is_set_and_two_runs_of_a_seed_do_the_same() -> TestResult {
 async fn salvaged(world: &World, id: u64) -> Result<Vec<crate::Salvaged>, String> {
     let place = usize::try_from(id).map_err(|error| error.to_string())?;
     let (disk, mirror) = (world.disks[place].clone(), world.mirrors.path().join(id.to_string()));
-    on(id, async move {
+    let salvaged = on(id, async move {
         let env = Env { fs: Arc::new(disk.boot()), clock: Arc::new(SimClock), random: Arc::new(SimRandom) };
         let groups = [GroupId::CATALOG, GroupId::FIRST];
         crate::salvage(&env, Path::new("/data"), &groups, Some(mirror))
             .await
             .map_err(|error| error.to_string())
     })
-    .await
+    .await;
+    // The process ends with what it was started for.
+    world.disks[place].take_away();
+    sim::kill(Machine(id));
+    world.disks[place].kill();
+    salvaged
 }
 
 #[test]
