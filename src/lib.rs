@@ -1,8 +1,8 @@
 //! CairnKV: a Deno KV that people run themselves.
 //!
-//! The binary `cairn` is a thin shell around [`cli`]. From socket to disk: [`server`] accepts, [`connect`]
-//! answers, [`database`] reads snapshots and passes writes to the [`sequencer`], which applies them to the
-//! engine and tells the [`hub`] of watches.
+//! The binary `cairn` is a thin shell around [`cli`]. From socket to disk: [`server`] accepts, [`connect`] answers, [`database`]
+//! reads replicas and hands writes to their Raft group ([`replication::Group`]), which applies them to the engine and wakes
+//! watches. [`cluster`], [`catalog`] and [`admin`] are what operators do with nodes and databases.
 
 pub mod admin;
 pub mod archive;
