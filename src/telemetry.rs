@@ -2,15 +2,16 @@
 //!
 //! ERROR means that a person must look. Levels are set by `RUST_LOG`, such as `info,cairn=debug`.
 //!
-//! The consensus library tells every heartbeat that is lost as a warning, and this process every connection that breaks: of
-//! the library only errors are told.
+//! The consensus library tells every lost heartbeat as a warning and its own end as an error. What matters of it this process
+//! says itself, once and in its own words, so the library is silent unless `RUST_LOG` says otherwise. The library of the Raft
+//! log warns of each tail that a crash tore; whether anything is missing is judged by the watermark, which is not silent.
 
 use crate::config::LogFormat;
 use std::io;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-const DEFAULT_FILTER: &str = "info,openraft=error";
+const DEFAULT_FILTER: &str = "info,openraft=off,raft_engine=error";
 
 /// Why logging cannot start.
 #[derive(Debug, thiserror::Error)]

@@ -32,7 +32,8 @@ fn serve(data: &Path, flags: &[&str]) -> Command {
 
 /// A node that serves, reachable for others at `peer`.
 fn node(data: &Path, peer: &str, join: Option<&Server>) -> TestResult<Server> {
-    let serve = Serve::on(data).flag("--archive", "none").flag("--peer-addr", peer);
+    let serve =
+        Serve::on(data).flag("--archive", "none").flag("--disk-reserve", "1MiB").flag("--peer-addr", peer);
     match join {
         Some(other) => serve.flag("--join", &other.url).start(),
         None => serve.start(),

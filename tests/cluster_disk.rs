@@ -9,9 +9,8 @@ use crate::rig::{PATIENCE, TestResult, seed};
 const NODES: usize = 3;
 const CLIENTS: u64 = 6;
 const DISK_MIB: u32 = 512;
-/// Left on a full disk; the reserve of the nodes is twice this.
+/// Left on a full disk: half of [`DISK_RESERVE`](crate::rig::cluster::DISK_RESERVE).
 const LEFT_MIB: u64 = 16;
-const FLAGS: [(&str, &str); 1] = [("--disk-reserve", "32MiB")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_follower_holds_nobody_up_and_a_full_leader_loses_nothing() -> TestResult {
@@ -24,7 +23,7 @@ async fn a_full_follower_holds_nobody_up_and_a_full_leader_loses_nothing() -> Te
         };
         disks.push(disk);
     }
-    let cluster = Cluster::at(folder.path(), NODES, &FLAGS)?;
+    let cluster = Cluster::at(folder.path(), NODES, &[])?;
     let load = cluster.load(CLIENTS, seed("cluster_disk")?).await?;
     more_writes(&load, 100, PATIENCE).await?;
 

@@ -36,6 +36,7 @@ async fn nothing_is_lost_or_wrong_whatever_befalls_one_of_three_nodes() -> TestR
     let mut random = SplitMix(seed("cluster_faults")?);
     let Some(mut cluster) = Cluster::far(NODES)? else { return Ok(()) };
     let load = cluster.load(CLIENTS, random.next_u64()).await?;
+    more_writes(&load, 100, PATIENCE).await?;
     for _round in 0..rounds {
         for fault in FAULTS {
             // The leader's turn comes as often as that of the others together.

@@ -20,6 +20,7 @@ async fn any_two_of_five_nodes_die_in_turn_and_nothing_is_lost_or_wrong() -> Tes
     let mut random = SplitMix(seed("cluster_kill")?);
     let Some(mut cluster) = Cluster::far(NODES)? else { return Ok(()) };
     let load = cluster.load(CLIENTS, random.next_u64()).await?;
+    more_writes(&load, 100, PATIENCE).await?;
     let (start, mut kills) = (Instant::now(), 0);
     while start.elapsed() < Duration::from_secs(seconds) {
         for (one, other) in shuffled_pairs(&mut random)? {

@@ -1,5 +1,6 @@
 //! `deploy/local-cluster`, as a new user would run it.
 
+use crate::rig::cluster::DISK_RESERVE;
 use crate::rig::server::{BINARY, Ended, cleaned, run};
 use crate::rig::{TOKEN, TestResult, http};
 use anyhow::Context;
@@ -26,6 +27,7 @@ impl Script {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/local-cluster");
         let mut command = cleaned(Command::new(script));
         command.args(arguments).current_dir(self.folder.path()).env("CAIRN", BINARY);
+        command.env("CAIRN_DISK_RESERVE", DISK_RESERVE);
         run(command.env("CAIRN_CLUSTER_PORT", self.port.to_string()))
     }
 
@@ -57,7 +59,7 @@ fn a_new_user_starts_three_nodes_kills_one_and_removes_them() -> TestResult {
         assert_eq!(http::get(&address, "/readyz")?.status, 200, "node {}", node + 1);
     }
     let again = script.succeed(&["start"])?;
-    assert_eq!(again.matches("voter").count(), 3, "{again}");
+    assert_eq!(again.matches(" voter ").count(), 3, "{again}");
     script.succeed(&["stop"])?;
     assert!(http::get(&format!("127.0.0.1:{}", script.port), "/readyz").is_err());
     script.succeed(&["remove"])?;

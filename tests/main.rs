@@ -8,6 +8,7 @@ mod support;
 
 mod bad_input;
 mod cluster_bad_input;
+mod cluster_databases;
 
 mod cluster_disk;
 mod cluster_faults;

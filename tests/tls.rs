@@ -1,10 +1,14 @@
 //! The port of clients over TLS: the real Deno, HTTP/2 by ALPN, and certificates that change.
 
+use crate::rig::cluster::Cluster;
+use crate::rig::s3::free_ports;
 use crate::rig::server::{Serve, Server, cairn, run, succeed};
 use crate::rig::tls::{Authority, Client};
-use crate::rig::{TestResult, http, peers, until};
+use crate::rig::{PATIENCE, TOKEN, TestResult, http, peers, until, writes};
 use anyhow::Context;
 use rustix::process::Signal;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 
 /// The host that servers under test are asked for.
@@ -19,12 +23,21 @@ fn serve(folder: &Path) -> Serve {
 fn start(folder: &Path, authority: &Authority) -> TestResult<Server> {
     authority.write(folder, HOST)?;
     let mut server = serve(folder).spawn()?;
+    wait_until_ready(&mut server, authority)?;
+    Ok(server)
+}
+
+fn wait_until_ready(server: &mut Server, authority: &Authority) -> TestResult {
     let client = Client::new(authority, &[b"http/1.1"])?;
     until("the server is ready", || {
         anyhow::ensure!(server.is_alive()?, "the server ended: {}", server.log.text());
-        Ok((server.find_url() && client.get(server.address(), "/readyz").is_ok()).then_some(()))
-    })?;
-    Ok(server)
+        let is_ready = server.find_url() && is_ready(&client, server.address());
+        Ok(is_ready.then_some(()))
+    })
+}
+
+fn is_ready(client: &Client, address: &str) -> bool {
+    client.get(address, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
 #[test]
@@ -45,7 +58,9 @@ fn the_real_deno_reads_writes_and_watches_over_https() -> TestResult {
 fn what_is_spoken_inside_is_agreed_on_in_the_handshake() -> TestResult {
     let (folder, authority) = (tempfile::tempdir()?, Authority::new()?);
     let server = start(folder.path(), &authority)?;
-    let cases: [(&[&[u8]], Option<&[u8]>); 4] = [
+    /// The protocols that a client offers, and the one that is spoken.
+    type Case<'a> = (&'a [&'a [u8]], Option<&'a [u8]>);
+    let cases: [Case<'_>; 4] = [
         (&[b"h2", b"http/1.1"], Some(b"h2")),
         (&[b"http/1.1", b"h2"], Some(b"h2")),
         (&[b"http/1.1"], Some(b"http/1.1")),
@@ -135,4 +150,60 @@ fn a_certificate_that_cannot_be_is_one_line_and_changes_nothing() -> TestResult 
         assert!(!folder.join("data").exists(), "{flags:?} left a directory");
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_with_certificates_form_a_cluster_and_say_nothing_in_the_open() -> TestResult {
+    let (folder, authority) = (tempfile::tempdir()?, Authority::new()?);
+    authority.write(folder.path(), HOST)?;
+    let flags = peer_flags(folder.path())?;
+    let flags: Vec<_> = flags.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let cluster = Cluster::with(folder.path(), 3, &flags)?;
+    let key = writes::key(&["secret"]);
+    writes::commit(&mut cluster.connect(1).await?, vec![writes::set(&key, b"by node 1")]).await?;
+    let read = cluster.connect(2).await?.get(&key).await?.context("node 2 has it")?;
+    assert_eq!(read.value, b"by node 1");
+    // What a node without certificates would say first.
+    let mut stranger = TcpStream::connect(&cluster.nodes()[0].peer)?;
+    stranger.set_read_timeout(Some(PATIENCE))?;
+    stranger.write_all(b"CAIRNPER")?;
+    let mut answer = Vec::new();
+    stranger.read_to_end(&mut answer)?;
+    assert!(answer.starts_with(&[0x15, 3]), "an alert of TLS, and not {answer:?}");
+    Ok(())
+}
+
+#[test]
+fn a_node_joins_over_https() -> TestResult {
+    let (folder, authority) = (tempfile::tempdir()?, Authority::new()?);
+    let folder = folder.path();
+    authority.write(folder, HOST)?;
+    let ports = free_ports::<2>()?;
+    let node = |name: &str, port: u16| -> TestResult<Serve> {
+        let files = Authority::files(folder);
+        let serve = Serve::on(&folder.join(name)).flag("--peer-addr", format!("{HOST}:{port}"));
+        let serve =
+            serve.flag("--tls-cert", files.cert).flag("--tls-key", files.key).flag("--tls-ca", files.ca);
+        Ok(peer_flags(folder)?.into_iter().fold(serve, |serve, (name, value)| serve.flag(name, value)))
+    };
+    let mut first = node("first", ports[0])?.spawn()?;
+    wait_until_ready(&mut first, &authority)?;
+    let mut second = node("second", ports[1])?.flag("--join", &first.url).spawn()?;
+    wait_until_ready(&mut second, &authority)?;
+    let script = peers::examples().join("counters.ts");
+    succeed(peers::deno_script(&script, &second)?.env("DENO_CERT", Authority::files(folder).ca))?;
+    let status = ["cluster", "status", "--url", &second.url, "--token", TOKEN, "--json"];
+    let shown = succeed(cairn().args(status).arg("--tls-ca").arg(Authority::files(folder).ca))?;
+    assert!(ports.iter().all(|port| shown.stdout.contains(&format!("{HOST}:{port}"))), "{}", shown.stdout);
+    let stranger = run(cairn().args(status))?;
+    assert!(stranger.code == Some(2) && stranger.stderr.contains("certificate"), "{stranger:?}");
+    Ok(())
+}
+
+/// What a node is told to prove itself with.
+fn peer_flags(folder: &Path) -> TestResult<Vec<(&'static str, String)>> {
+    let files = Authority::files(folder);
+    let flags = [("--peer-cert", files.cert), ("--peer-key", files.key), ("--peer-ca", files.ca)];
+    let text = |path: std::path::PathBuf| path.into_os_string().into_string().ok().context("a path in UTF-8");
+    flags.into_iter().map(|(name, path)| Ok((name, text(path)?))).collect()
 }

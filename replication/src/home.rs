@@ -165,6 +165,7 @@ impl Home {
         log.belong_to(engine.lineage()).await?;
         let replaced = replica.engine();
         replica.replace(engine);
+        runtime::sim::note("raft snapshot", 0, 0);
         close(&replaced);
         self.dir.lock().remove_replaced().map_err(io::Error::other)
     }

@@ -58,7 +58,9 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 
     async fn new_client(&mut self, target: u64, peer: &Peer) -> Client {
         let node = NodeId(target);
-        self.transport.set_address(node, peer.address.clone());
+        if !peer.address.is_empty() {
+            self.transport.set_address(node, peer.address.clone());
+        }
         Client { network: self.clone(), node }
     }
 }

@@ -177,7 +177,7 @@ impl Replica {
             Payload::Normal(proposed) => {
                 let proposal = Proposal::decode(&proposed.0).map_err(io::Error::other)?;
                 let requests = proposal.entry.requests();
-                if proposal.term != term && !bugs::seeded(Bug::NoFence) {
+                if proposal.term != term {
                     return Ok((nothing(Vec::new()), Answer::Fenced, requests));
                 }
                 self.compare(proposal.reference)?;

@@ -91,21 +91,13 @@ struct Answered {
 }
 
 impl Client {
-    /// The API of the node at `url`, for who has the access token. Over https the system's CAs are believed.
-    ///
-    /// # Errors
-    ///
-    /// When the URL cannot be used.
-    pub fn new(url: &str, token: &str) -> Result<Client, ClientError> {
-        Client::with_ca(url, token, None)
-    }
-
-    /// The same, where over https only the CA in this file is believed, if there is one.
+    /// The API of the node at `url`, for who has the access token. Over https the CA in this file is believed, or those of
+    /// the system when there is none.
     ///
     /// # Errors
     ///
     /// When the URL or the file cannot be used.
-    pub fn with_ca(url: &str, token: &str, ca: Option<&Path>) -> Result<Client, ClientError> {
+    pub fn new(url: &str, token: &str, ca: Option<&Path>) -> Result<Client, ClientError> {
         let wrong = || ClientError::Url { url: url.to_owned() };
         let uri: Uri = url.parse().map_err(|_invalid| wrong())?;
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
@@ -222,7 +214,7 @@ mod tests {
     #[test]
     fn a_url_that_cannot_be_used_is_refused() {
         for url in ["", "here", "ftp://a:1", "http://", "http://user@a:1", "//a:1"] {
-            assert!(matches!(Client::new(url, "t"), Err(ClientError::Url { .. })), "{url}");
+            assert!(matches!(Client::new(url, "t", None), Err(ClientError::Url { .. })), "{url}");
         }
         for (url, authority) in [
             ("http://a:1", "a:1"),
@@ -230,7 +222,7 @@ mod tests {
             ("http://[::1]:2", "[::1]:2"),
             ("https://a", "a:443"),
         ] {
-            let client = Client::new(url, "t").map(|client| client.authority);
+            let client = Client::new(url, "t", None).map(|client| client.authority);
             assert_eq!(client.ok().as_deref(), Some(authority), "{url}");
         }
     }

@@ -30,7 +30,8 @@ impl Follower {
     pub(super) async fn run(self, mut stopping: watch::Receiver<bool>) -> Option<Shipper> {
         loop {
             if *stopping.borrow() {
-                return None;
+                // What was written just now is still to be shipped.
+                return if self.database.group().leads() { self.shipper() } else { None };
             }
             if !self.database.group().leads() {
                 self.keep();
@@ -49,15 +50,9 @@ impl Follower {
     /// Ships while this node leads; returns the shipper when it was told to stop.
     async fn ship(&self, stopping: &mut watch::Receiver<bool>) -> Option<Shipper> {
         let engine = self.database.engine();
-        let progress = Arc::new(self.database.clone());
-        let made = Shipper::new(engine.clone(), Arc::clone(&self.store), self.how.clone(), progress);
-        let mut shipper = match made {
-            Ok(shipper) => shipper,
-            Err(error) => {
-                tracing::warn!(%error, "cannot begin to ship");
-                tokio::time::sleep(LOOK_EVERY).await;
-                return None;
-            }
+        let Some(mut shipper) = self.shipper() else {
+            tokio::time::sleep(LOOK_EVERY).await;
+            return None;
         };
         let (end, ending) = watch::channel(false);
         let mut shown = shipper.status();
@@ -82,6 +77,12 @@ impl Follower {
             }
         };
         stopped.then_some(shipper)
+    }
+
+    fn shipper(&self) -> Option<Shipper> {
+        let progress = Arc::new(self.database.clone());
+        let made = Shipper::new(self.database.engine(), Arc::clone(&self.store), self.how.clone(), progress);
+        made.inspect_err(|error| tracing::warn!(%error, "cannot begin to ship")).ok()
     }
 
     /// Keeps what comes after what is shipped.

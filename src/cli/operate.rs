@@ -4,6 +4,7 @@ use super::UsageError;
 use crate::admin::client::{Client, ClientError};
 use anyhow::Context;
 use serde::Serialize;
+use std::path::PathBuf;
 
 /// Which node is asked.
 #[derive(Debug, Clone, clap::Args)]
@@ -16,6 +17,10 @@ pub(super) struct Node {
     #[arg(long, env = "DENO_KV_ACCESS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
 
+    /// Certificates in PEM of the CA to believe over https [default: those of the system]
+    #[arg(long, env = "CAIRN_TLS_CA", value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -25,7 +30,7 @@ impl Node {
     fn client(&self) -> anyhow::Result<Client> {
         let missing = || UsageError("say --token, or set DENO_KV_ACCESS_TOKEN".to_owned());
         let token = self.token.as_deref().ok_or_else(missing)?;
-        Client::new(&self.url, token).map_err(usage)
+        Client::new(&self.url, token, self.tls_ca.as_deref()).map_err(usage)
     }
 
     /// Where it is, without a slash at the end.

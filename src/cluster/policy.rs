@@ -19,6 +19,8 @@ pub const SILENCE_MS_MAX: u64 = 2_000;
 pub enum Step {
     /// Give a node all data.
     AddLearner(NodeId, Place),
+    /// Say where a member is now.
+    Move(NodeId, Place),
     /// Give a learner its vote.
     Promote(NodeId),
     /// Take a node out.
@@ -63,12 +65,18 @@ pub fn next_step(status: &GroupStatus, wanted: &Wanted) -> Option<Step> {
         }
         return heir(status, wanted, |_| true).map(Step::HandOver);
     }
-    let missing = wanted.nodes.iter().find(|(id, row)| {
-        matches!(row.intent, Intent::Learner | Intent::Voter) && status.member(id.0).is_none()
+    let joined =
+        || wanted.nodes.iter().filter(|(_, row)| matches!(row.intent, Intent::Learner | Intent::Voter));
+    let place = |row: &NodeRow| Place { address: row.address.clone(), region: row.region.clone() };
+    if let Some((id, row)) = joined().find(|(id, _)| status.member(id.0).is_none()) {
+        return Some(Step::AddLearner(*id, place(row)));
+    }
+    let moved = joined().find(|(id, row)| {
+        let there = |member: &Member| member.address == row.address && member.region == row.region;
+        status.member(id.0).is_some_and(|member| !there(member))
     });
-    if let Some((id, row)) = missing {
-        let place = Place { address: row.address.clone(), region: row.region.clone() };
-        return Some(Step::AddLearner(*id, place));
+    if let Some((id, row)) = moved {
+        return Some(Step::Move(*id, place(row)));
     }
     let ready = status.members.iter().find(|member| {
         let votes = wanted.node(member.node).is_some_and(|row| row.intent == Intent::Voter);

@@ -84,7 +84,7 @@ pub trait Cluster: Send + Sync + fmt::Debug + 'static {
     /// When that was not done, or nobody knows.
     async fn delete_database(&self, group: GroupId, database: DatabaseNumber) -> Result<()>;
 
-    /// Lets a node have all data of a group, without a vote. Not an error when it has.
+    /// Lets a node have all data of a group, without a vote; says where a node is that has.
     ///
     /// # Errors
     ///

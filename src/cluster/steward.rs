@@ -175,7 +175,9 @@ impl Steward {
         let (Some(wanted), Some(status)) = (self.wanted(), self.cluster().status(group)) else { return };
         let Some(step) = next_step(&status, &wanted) else { return };
         let done = match &step {
-            Step::AddLearner(node, place) => self.cluster().add_learner(group, *node, place.clone()).await,
+            Step::AddLearner(node, place) | Step::Move(node, place) => {
+                self.cluster().add_learner(group, *node, place.clone()).await
+            }
             Step::Promote(node) => self.cluster().promote(group, *node).await,
             Step::Remove(node) => self.cluster().remove(group, *node).await,
             Step::HandOver(to) => self.cluster().transfer_leader(group, *to).await,
@@ -244,6 +246,7 @@ impl Steward {
 fn words(step: &Step) -> String {
     match step {
         Step::AddLearner(node, place) => format!("add node {node} at {}", place.address),
+        Step::Move(node, place) => format!("say that node {node} is at {}", place.address),
         Step::Promote(node) => format!("give node {node} a vote"),
         Step::Remove(node) => format!("take node {node} out"),
         Step::HandOver(node) => format!("let node {node} lead"),

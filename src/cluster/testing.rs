@@ -182,8 +182,10 @@ impl Cluster for FakeCluster {
 
     async fn add_learner(&self, group: GroupId, node: NodeId, place: Place) -> Result<()> {
         self.change(group, |status| {
-            let place = Member { address: place.address, ..member(node.0, &place.region, false) };
-            status.members.push(place);
+            let votes = status.member(node.0).is_some_and(|member| member.votes);
+            status.members.retain(|member| member.node != node.0);
+            status.members.push(Member { address: place.address, ..member(node.0, &place.region, votes) });
+            status.members.sort_by_key(|member| member.node);
         })
     }
 

@@ -11,6 +11,9 @@ use std::fmt;
 /// One number of a group, with its name and what it says.
 type Number<T> = (&'static str, &'static str, fn(&T) -> u64);
 
+/// One number of a member, with its name and what it says; not every one is known.
+type MemberNumber = (&'static str, &'static str, fn(&replication::Member) -> Option<u64>);
+
 const GAUGES: [Number<GroupStatus>; 8] = [
     ("raft_leads", "1 where this node leads the group", |status| u64::from(status.role == Role::Leader)),
     ("raft_votes", "1 where this node votes", |status| {
@@ -77,7 +80,7 @@ impl Collector for RaftCollector {
 
 /// What a leader knows of the others.
 fn followers(encoder: &mut DescriptorEncoder<'_>, statuses: &[GroupStatus]) -> Result<(), fmt::Error> {
-    let numbers: [(&str, &str, fn(&replication::Member) -> Option<u64>); 2] = [
+    let numbers: [MemberNumber; 2] = [
         ("raft_follower_lag", "Entries that a node lacks, as the leader sees it", |member| member.lag),
         ("raft_follower_silent_ms", "Since the leader last heard of a node", |member| member.silent_ms),
     ];

@@ -31,7 +31,10 @@ impl Folder {
 }
 
 /// Files without a meaning, of which a test says whether they can be used.
-fn watched(files: &CertFiles) -> Result<(Watched, Arc<Mutex<Vec<Vec<u8>>>>), ConfigError> {
+/// What was shown so far.
+type Shown = Arc<Mutex<Vec<Vec<u8>>>>;
+
+fn watched(files: &CertFiles) -> Result<(Watched, Shown), ConfigError> {
     let in_use: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
     let mut watched = Watched::new([("tls-cert", files.cert.clone()), ("tls-key", files.key.clone())]);
     let (read, used) = (watched.read()?, in_use.clone());

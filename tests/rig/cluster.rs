@@ -10,26 +10,34 @@ pub(crate) use status::Status;
 
 use super::load::Load;
 use super::s3::free_ports;
-use super::server::{BINARY, Ended, Serve, Server, cleaned, run};
-use super::{PATIENCE, TOKEN, TestResult, until, until_within};
+use super::server::{BINARY, Serve, Server, cleaned};
+use super::{PATIENCE, TOKEN, TestResult, http, until, until_within};
 use anyhow::Context;
 use cairn::bench::client::{Client, Http, Session};
 use rustix::process::Signal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 use tempfile::TempDir;
 use wan::Wan;
+
+/// How long a node may take to answer an operator.
+const ASK_WITHIN: Duration = Duration::from_secs(10);
+
+/// The reserve of every disk: far less than the default, so that a test needs no large disk.
+pub(crate) const DISK_RESERVE: &str = "32MiB";
 
 /// Nodes under test; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     // Before the network: a process must be gone before its namespace is.
     nodes: Vec<Node>,
-    flags: Vec<(String, String)>,
     /// The network between the nodes, which stand at its sites 1, 2, ...; the test is at site 0.
     pub(crate) wan: Option<Wan>,
     /// Where the directories of the nodes lie.
     path: PathBuf,
+    /// Flags of every node, and their values.
+    flags: Vec<(String, String)>,
     /// Deleted at the end, where it was made for this.
     _folder: Option<TempDir>,
 }
@@ -64,11 +72,12 @@ impl Cluster {
         }
     }
 
-    /// Nodes on the loopback interface with their directories below a folder, and with further flags for each.
+    /// Nodes on the loopback interface with their directories below a folder, and with these flags.
     pub(crate) fn at(path: &Path, nodes: usize, flags: &[(&str, &str)]) -> TestResult<Cluster> {
         let mut cluster = Cluster::empty(None)?;
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        cluster.flags = flags.iter().map(owned).collect();
         path.clone_into(&mut cluster.path);
-        cluster.flags = flags.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         cluster.grow(nodes)
     }
 
@@ -82,7 +91,7 @@ impl Cluster {
     fn empty(wan: Option<Wan>) -> TestResult<Cluster> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().to_owned();
-        Ok(Cluster { nodes: Vec::new(), flags: Vec::new(), wan, path, _folder: Some(folder) })
+        Ok(Cluster { nodes: Vec::new(), wan, path, flags: Vec::new(), _folder: Some(folder) })
     }
 
     fn grow(mut self, nodes: usize) -> TestResult<Cluster> {
@@ -125,7 +134,7 @@ impl Cluster {
         };
         let node = &self.nodes[position];
         let mut serve = Serve::by(command, &node.data, &node.client).flag("--peer-addr", &node.peer);
-        serve = serve.flag("--archive", "none");
+        serve = serve.flag("--archive", "none").flag("--disk-reserve", DISK_RESERVE);
         for (name, value) in &self.flags {
             serve = serve.flag(name, value);
         }
@@ -196,22 +205,19 @@ impl Cluster {
         self.server(position)?.signal(if pause { Signal::STOP } else { Signal::CONT })
     }
 
-    /// Runs `cairn cluster <arguments>` against a node.
-    pub(crate) fn command(&self, via: usize, arguments: &[&str]) -> TestResult<Ended> {
-        let mut command = cleaned(Command::new(BINARY));
-        command
-            .arg("cluster")
-            .args(arguments)
-            .args(["--url", &self.url(via)])
-            .env("DENO_KV_ACCESS_TOKEN", TOKEN);
-        run(&mut command)
+    /// Asks the admin API of a node; the answer must be a 200.
+    pub(crate) fn ask(&self, via: usize, method: &str, path: &str) -> TestResult<String> {
+        let token = format!("Bearer {TOKEN}");
+        let headers = [("authorization", token.as_str())];
+        let path = format!("/admin/v1{path}");
+        let answer = http::send_within(ASK_WITHIN, &self.nodes[via].client, method, &path, &headers, b"")?;
+        anyhow::ensure!(answer.status == 200, "{method} {path}: {} {}", answer.status, answer.body);
+        Ok(answer.body)
     }
 
     /// How the cluster stands, as one node sees it.
     pub(crate) fn status(&self, via: usize) -> TestResult<Status> {
-        let ended = self.command(via, &["status", "--json"])?;
-        anyhow::ensure!(ended.code == Some(0), "status: {}", ended.stderr);
-        Status::parse(&ended.stdout)
+        Status::parse(&self.ask(via, "GET", "/cluster")?)
     }
 
     /// Waits until there are this many voters, all live and caught up, and a leader; returns the leader's position.

@@ -4,6 +4,7 @@ use super::{PATIENCE, TestResult};
 use anyhow::Context;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +30,20 @@ pub(crate) fn send(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> TestResult<Answer> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    send_within(PATIENCE, address, method, path, headers, body)
+}
+
+/// The same, within a bound for each step.
+pub(crate) fn send_within(
+    within: Duration,
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> TestResult<Answer> {
+    let mut stream = TcpStream::connect_timeout(&address.parse()?, within)?;
+    stream.set_read_timeout(Some(within))?;
     let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));

@@ -41,7 +41,7 @@ pub(crate) struct Load {
 
 #[derive(Debug)]
 struct Shared {
-    urls: Vec<String>,
+    urls: Mutex<Vec<String>>,
     recorder: Recorder,
     began: Instant,
     stop: AtomicBool,
@@ -61,7 +61,7 @@ impl Load {
     /// Sets up the accounts and starts clients of the nodes at these URLs.
     pub(crate) async fn start(urls: Vec<String>, clients: u64, seed: u64) -> TestResult<Load> {
         let shared = Arc::new(Shared {
-            urls,
+            urls: Mutex::new(urls),
             recorder: Recorder::default(),
             began: Instant::now(),
             stop: AtomicBool::new(false),
@@ -69,7 +69,7 @@ impl Load {
             figures: Mutex::new(Figures::default()),
         });
         let mut first = Worker::new(shared.clone(), 0, seed);
-        let mut client = Session::open(&shared.urls[0], TOKEN, Http::One).await?.connect().await?;
+        let mut client = Session::open(&shared.url(0), TOKEN, Http::One).await?.connect().await?;
         let written = first.write(&mut client, draw::open_accounts(shared.id())).await;
         anyhow::ensure!(matches!(written, Ok(Written::Committed(_))), "the accounts are opened: {written:?}");
         let mut running = JoinSet::new();
@@ -77,6 +77,11 @@ impl Load {
             running.spawn(Worker::new(shared.clone(), number, seed ^ number << 32).run());
         }
         Ok(Load { shared, clients: running })
+    }
+
+    /// Tells the clients of one more node.
+    pub(crate) fn add(&self, url: String) {
+        self.shared.urls().push(url);
     }
 
     /// Writes that were acknowledged so far.
@@ -132,6 +137,21 @@ impl History {
 }
 
 impl Shared {
+    fn urls(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        self.urls.lock().expect("nobody panics while holding the URLs")
+    }
+
+    /// Where a client goes that has counted so far.
+    fn url(&self, count: usize) -> String {
+        let urls = self.urls();
+        urls[count % urls.len()].clone()
+    }
+
+    /// The number of the node there, for people.
+    fn node(&self, count: usize) -> u64 {
+        u64::try_from(count % self.urls().len()).expect("a few nodes") + 1
+    }
+
     fn now_ns(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_nanos()).expect("a test ends within 500 years")
     }
@@ -154,8 +174,7 @@ struct Worker {
 
 impl Worker {
     fn new(shared: Arc<Shared>, number: u64, seed: u64) -> Worker {
-        let nodes = u64::try_from(shared.urls.len()).expect("a few nodes");
-        let node = usize::try_from(number % nodes).expect("a few nodes");
+        let node = usize::try_from(number).expect("a few clients");
         Worker { shared, number, node, random: SplitMix(seed) }
     }
 
@@ -167,7 +186,7 @@ impl Worker {
                 None => match self.connect().await {
                     Some(client) => client,
                     None => {
-                        self.node = (self.node + 1) % self.shared.urls.len();
+                        self.node += 1;
                         tokio::time::sleep(PAUSE).await;
                         continue;
                     }
@@ -179,7 +198,7 @@ impl Worker {
                 Ok(Err(Error::Protocol(what))) => self.shared.figures().wrong.push(what),
                 Ok(Err(_)) | Err(_) => {
                     self.shared.figures().broken += 1;
-                    self.node = (self.node + 1) % self.shared.urls.len();
+                    self.node += 1;
                 }
             }
         }
@@ -187,7 +206,7 @@ impl Worker {
 
     async fn connect(&self) -> Option<Client> {
         let connect = async {
-            let session = Session::open(&self.shared.urls[self.node], TOKEN, Http::One).await?;
+            let session = Session::open(&self.shared.url(self.node), TOKEN, Http::One).await?;
             session.connect().await
         };
         tokio::time::timeout(CONNECT_WITHIN, connect).await.ok()?.ok()
@@ -214,7 +233,7 @@ impl Worker {
     async fn write(&mut self, client: &mut Client, write: draw::Write) -> Result<Written, Error> {
         let shared = self.shared.clone();
         let message = wire::write(&write.write);
-        let node = u64::try_from(self.node).expect("a few nodes") + 1;
+        let node = self.shared.node(self.node);
         let open = shared.recorder.write(self.number, node, shared.now_ns(), write.id, write.write);
         let outcome = match client.atomic_write(&message).await {
             Ok(output) => wire::written(&output)?,
@@ -261,7 +280,7 @@ impl Worker {
             rows.collect::<TestResult<Vec<Vec<_>>>>().map_err(|error| Error::Protocol(error.to_string()))?;
         let seen = Seen { stamp: None, time_ms: None, rows };
         let action = Action::Read { level, selections: wire::selections(&keys), seen: seen.clone() };
-        let node = u64::try_from(self.node).expect("a few nodes") + 1;
+        let node = self.shared.node(self.node);
         shared.recorder.read(self.number, node, invoked, shared.now_ns(), action);
         shared.figures().reads += 1;
         Ok(Some(seen))

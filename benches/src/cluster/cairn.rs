@@ -53,7 +53,7 @@ impl Kind for Cairn {
 
     async fn leader(&self, nodes: &[Node]) -> anyhow::Result<Option<usize>> {
         let node = nodes.first().context("a cluster has nodes")?;
-        let node = Client::new(&format!("http://{}", node.client), TOKEN)?;
+        let node = Client::new(&format!("http://{}", node.client), TOKEN, None)?;
         let status: ClusterStatus = node.get("/cluster").await?;
         let whole = status.nodes.len() == nodes.len() && status.nodes.iter().all(is_present);
         let group = status.groups.iter().find(|group| group.group == GROUP);

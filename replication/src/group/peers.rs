@@ -15,7 +15,10 @@ pub(super) async fn run(core: Arc<Core>) {
         let membership = metrics.borrow_and_update().membership_config.membership().clone();
         let mut members = BTreeSet::new();
         for (id, peer) in membership.nodes().filter(|(id, _)| **id != core.node.0) {
-            core.transport.set_address(NodeId(*id), peer.address.clone());
+            // The first node of a cluster may have had no address when it began it.
+            if !peer.address.is_empty() {
+                core.transport.set_address(NodeId(*id), peer.address.clone());
+            }
             members.insert(*id);
         }
         if core.id == GroupId::CATALOG {

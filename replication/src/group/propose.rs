@@ -21,8 +21,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-/// Entries on their way at once, at most. While they are, the next one fills.
-const ENTRIES_MAX: usize = 2;
+/// Entries on their way at once, at most.
+const ENTRIES_MAX: usize = 64;
+/// So many may follow each other at once. While they are on their way the next one fills, for this long: where a majority is
+/// near it goes when one of them is done, and where it is far the distance is not waited for.
+const ENTRIES_AT_ONCE: usize = 2;
+const PACE: Duration = Duration::from_millis(2);
 /// Writes in one entry, at most.
 const WRITES_MAX: usize = crate::apply::WRITES_MAX;
 /// Bytes of writes in one entry, about, at most, unless one write alone is larger.
@@ -82,10 +86,8 @@ impl Seen {
 pub(super) async fn run(core: Arc<Core>, mut items: mpsc::Receiver<Item>) {
     let mut on_the_way: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
     let mut ahead = None;
+    let mut paced_until = runtime::now();
     loop {
-        while on_the_way.len() >= ENTRIES_MAX {
-            on_the_way.next().await;
-        }
         let first = match ahead.take() {
             Some(item) => item,
             None => match next(&mut items, &mut on_the_way).await {
@@ -93,9 +95,22 @@ pub(super) async fn run(core: Arc<Core>, mut items: mpsc::Receiver<Item>) {
                 None => return,
             },
         };
+        pace(&mut on_the_way, paced_until).await;
+        paced_until = runtime::now() + PACE;
         let (batch, next) = fill(first, &mut items);
         ahead = next;
         on_the_way.push(Box::pin(propose(Arc::clone(&core), batch)));
+    }
+}
+
+/// Waits until another entry may go: few are on their way, or they have been for a while.
+async fn pace(on_the_way: &mut FuturesUnordered<BoxFuture<'static, ()>>, until: runtime::Instant) {
+    while on_the_way.len() >= ENTRIES_MAX {
+        on_the_way.next().await;
+    }
+    while on_the_way.len() >= ENTRIES_AT_ONCE && runtime::now() < until {
+        // What is done and what is due both end the wait.
+        let _done_or_due = runtime::timeout_at(until, on_the_way.next()).await;
     }
 }
 

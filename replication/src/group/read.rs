@@ -115,7 +115,7 @@ impl Core {
     }
 
     /// Whether this node leads a group in which nobody else votes, and has applied an entry of its own term.
-    fn is_alone_and_leads(&self) -> bool {
+    pub(super) fn is_alone_and_leads(&self) -> bool {
         let Some(term) = self.leadership.term_alone(self.node) else { return false };
         self.replica.position().is_some_and(|id| id.leader_id.term == term)
     }

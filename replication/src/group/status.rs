@@ -172,6 +172,9 @@ impl Group {
         if bugs::seeded(Bug::StalenessLies) {
             return Some(0);
         }
+        if self.core.is_alone_and_leads() {
+            return Some(0);
+        }
         let freshness = &self.core.freshness;
         freshness.asked.notify_one();
         let reached = freshness.reached(self.core.replica.applied().index())?;

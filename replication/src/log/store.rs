@@ -70,7 +70,7 @@ impl LogStore {
     pub(crate) fn open(log: &Arc<Log>, group: GroupId) -> Result<LogStore, OpenError> {
         let state = recover(log, group.0).map_err(|source| OpenError::ReadLog { group, source })?;
         let known = log.known(group.0);
-        if state.last < known.durable && !bugs::seeded(Bug::WatermarkIgnored) {
+        if state.last < known.durable {
             let position = |id: Option<LogId>| id.map_or((0, 0), |id| (id.leader_id.term, id.index));
             return Err(OpenError::LogBehind {
                 group,

@@ -141,10 +141,15 @@ impl Log {
             Files::new(Arc::clone(&env.fs), &dir, options.mirror.as_deref()).map_err(OpenError::io(&dir))?,
         );
         let mark_path = data.join(WATERMARK);
-        let (watermark, found) = Watermark::open(&*env.fs, &mark_path).map_err(OpenError::io(&mark_path))?;
+        let (mut watermark, found) =
+            Watermark::open(&*env.fs, &mark_path).map_err(OpenError::io(&mark_path))?;
         let engine = open_engine(options, &dir, &files)?;
         if found != Found::Read && !engine.is_empty() {
             return Err(OpenError::Watermark { path: mark_path });
+        }
+        if found != Found::Read {
+            // Before the first write: a crash right after that must not look as if this file had been lost.
+            watermark.write(env.clock.now_ms()).map_err(OpenError::io(&mark_path))?;
         }
         let shared = Arc::new(Shared {
             engine,

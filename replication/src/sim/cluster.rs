@@ -4,19 +4,24 @@
 //! - Never more than one machine has lost or damaged what it had made durable: a minority. It has to be
 //!   [replaced](Cluster::replace_damaged) before the next.
 
-use super::disk::Disk;
+use super::disk::{Disk, DiskCounters};
 use super::host::{End, Host, Position, Program};
 use super::network::{Network, Weather};
 use crate::runtime::sim::{self, Machine};
 use crate::runtime::{self, Instant, watch};
 use crate::{Change, NodeId};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a process that ended stays down if nobody holds it down.
 const RESTART: Duration = Duration::from_millis(100);
+/// A process that lives less than this is started again more slowly each time,
+const SHORT_LIFE: Duration = Duration::from_secs(5);
+/// but at least this often.
+const RESTART_MAX: Duration = Duration::from_secs(3);
 /// How long one step of a change of members may take before it is tried again elsewhere.
 const CHANGE_MAX: Duration = Duration::from_secs(10);
 /// Pause between two tries.
@@ -170,15 +175,18 @@ impl<P: Program> Cluster<P> {
         let cluster = self.clone();
         sim::spawn_on(Machine::WORLD, async move {
             let (host, mut held) = (&cluster.hosts()[place], cluster.inner.held[place].subscribe());
+            let (mut started, mut pause) = (runtime::now(), RESTART);
             loop {
                 host.wait_down().await;
+                pause = if started.elapsed() < SHORT_LIFE { RESTART_MAX.min(pause * 2) } else { RESTART };
                 let until = *held.borrow_and_update();
                 match until.filter(|until| *until > runtime::now()) {
                     // Whether the time comes or another is set: look again.
                     Some(until) => drop(runtime::timeout_at(until, held.changed()).await),
                     None => {
+                        started = runtime::now();
                         host.start().await;
-                        runtime::sleep(RESTART).await;
+                        runtime::sleep(pause).await;
                     }
                 }
             }
@@ -336,6 +344,24 @@ impl<P: Program> Cluster<P> {
     pub fn positions(&self) -> Vec<Option<Position>> {
         let position = |host: &Host<P>| Some(self.inner.program.position(&host.process()?));
         self.hosts().iter().map(position).collect()
+    }
+
+    /// How often what has happened, by its name.
+    pub fn tally(&self) -> BTreeMap<&'static str, u64> {
+        let (mut tally, network) = (sim::noted(), self.inner.network.counters());
+        let disks: Vec<_> = self.hosts().iter().map(|host| host.disk().counters()).collect();
+        let of_disks = |count: fn(&DiskCounters) -> u64| disks.iter().map(count).sum::<u64>();
+        tally.extend([
+            ("message", network.messages),
+            ("lost message", network.dropped),
+            ("doubled request", network.doubled),
+            ("broken stream", network.broken),
+            ("failed sync", of_disks(|disk| disk.failed_syncs)),
+            ("failed write", of_disks(|disk| disk.failed_writes)),
+            ("failed read", of_disks(|disk| disk.failed_reads)),
+            ("write refused by a full disk", of_disks(|disk| disk.full)),
+        ]);
+        tally
     }
 
     /// The disk of a machine.

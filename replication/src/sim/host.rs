@@ -225,7 +225,7 @@ impl<P: Program> Host<P> {
         self.inner.down.send_replace(false);
         (status.may_die, status.refusal) = (false, None);
         status.boot += 1;
-        sim::note("start", self.inner.machine.0, status.boot);
+        sim::note("start of a process", self.inner.machine.0, status.boot);
         let env = Env {
             fs: Arc::new(self.inner.disk.boot()),
             clock: Arc::new(SimClock),
@@ -261,7 +261,7 @@ impl<P: Program> Host<P> {
         let failed = spawn_on(self.inner.machine, async move { program.failure(process).await });
         spawn_on(Machine::WORLD, async move {
             if let Ok(reason) = failed.await {
-                sim::note("failed", host.inner.machine.0, 0);
+                sim::note("failure of a process", host.inner.machine.0, 0);
                 tracing::info!(machine = host.inner.machine.0, reason, "a process cannot go on");
                 host.end(End::Killed);
             }
@@ -328,7 +328,7 @@ impl<P: Program> Host<P> {
     fn died(&self, words: &str) {
         let may_die = self.inner.status.lock().may_die;
         assert!(may_die, "machine {}: {words}", self.inner.machine.0);
-        sim::note("died", self.inner.machine.0, 0);
+        sim::note("death by panic", self.inner.machine.0, 0);
         self.end(End::Killed);
     }
 }

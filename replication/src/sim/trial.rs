@@ -14,18 +14,18 @@ use crate::Node;
 use crate::bugs::{Bug, Seeded};
 use crate::check::{Verdict, Violation};
 use crate::runtime::sim::{self, Machine, SplitMix, Trace};
-use crate::runtime::{sleep, spawn};
+use crate::runtime::sleep;
 use engine::ContentHash;
-use parking_lot::Mutex;
+use futures::future::{Either, select};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::pin::pin;
 use std::time::Duration;
 
 /// See [`Trial::patience`].
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(100);
 /// How long things go wrong.
 const TORMENT: Duration = Duration::from_secs(60);
 /// How often the nodes' hashes are looked at.
@@ -147,59 +147,55 @@ impl Trial {
         mirrors: &Path,
     ) -> Result<Report, Wrong> {
         let cluster = Cluster::new(self.machines, program, mirrors);
+        let (work, look) = (self.torment_and_check(&cluster), Hashes::default().look(&cluster));
+        let verdict = match select(pin!(work), pin!(look)).await {
+            Either::Left((verdict, _)) => verdict?,
+            Either::Right((differ, _)) => return Err(differ),
+        };
+        Ok(Report { verdict, trace: sim::trace(), noted: cluster.tally(), simulated: sim::elapsed() })
+    }
+
+    async fn torment_and_check<P: Program<Process = Node>>(
+        &self,
+        cluster: &Cluster<P>,
+    ) -> Result<Verdict, Wrong> {
         cluster.begin(self.patience).await?;
-        let hashes = Hashes::default();
-        let looking = spawn(hashes.clone().look(cluster.clone()));
         let mut running = self.workload.start(Groups::new(cluster.clone()));
-        Nemesis::new(self.mix.clone()).torment(&cluster, self.torment).await;
+        Nemesis::new(self.mix.clone()).torment(cluster, self.torment).await;
         cluster.heal();
         cluster.settle(self.patience).await?;
         running.stop().await?;
         // What the clients did last is not everywhere yet.
         cluster.settle(self.patience).await?;
-        let done = running.drain(Machine(1).0).await?;
-        looking.abort();
-        hashes.verdict()?;
-        let verdict = done.check()?;
-        Ok(Report { verdict, trace: sim::trace(), noted: sim::noted(), simulated: sim::elapsed() })
+        Ok(running.drain(Machine(1).0).await?.check()?)
     }
 }
 
 /// The content hash of each group at each version at which a node was seen.
-#[derive(Debug, Clone, Default)]
-struct Hashes {
-    seen: Arc<Mutex<Seen>>,
-}
-
 #[derive(Debug, Default)]
-struct Seen {
-    hashes: BTreeMap<(usize, u64), ContentHash>,
-    differ: Option<Wrong>,
-}
+struct Hashes(BTreeMap<(usize, u64), ContentHash>);
 
 impl Hashes {
-    async fn look<P: Program>(self, cluster: Cluster<P>) {
+    /// Looks at all nodes again and again; ends when two differ.
+    async fn look<P: Program>(mut self, cluster: &Cluster<P>) -> Wrong {
         loop {
             for position in cluster.positions().into_iter().flatten() {
                 for (group, (version, hash)) in position.into_iter().enumerate() {
-                    self.saw(group, version, hash);
+                    if let Err(differ) = self.saw(group, version, hash) {
+                        return differ;
+                    }
                 }
             }
             sleep(LOOK).await;
         }
     }
 
-    fn saw(&self, group: usize, version: u64, hash: ContentHash) {
-        let mut seen = self.seen.lock();
-        let known = *seen.hashes.entry((group, version)).or_insert(hash);
-        if known != hash && seen.differ.is_none() {
-            let (one, other) = (known.to_string(), hash.to_string());
-            seen.differ = Some(Wrong::Differ { group, version, one, other });
+    fn saw(&mut self, group: usize, version: u64, hash: ContentHash) -> Result<(), Wrong> {
+        let known = *self.0.entry((group, version)).or_insert(hash);
+        if known == hash {
+            return Ok(());
         }
-    }
-
-    fn verdict(&self) -> Result<(), Wrong> {
-        self.seen.lock().differ.clone().map_or(Ok(()), Err)
+        Err(Wrong::Differ { group, version, one: known.to_string(), other: hash.to_string() })
     }
 }
 
@@ -213,14 +209,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replicas_that_were_seen_at_one_version_must_agree() {
-        let hashes = Hashes::default();
-        hashes.saw(0, 7, ContentHash::from_bytes([1; 32]));
-        hashes.saw(1, 7, ContentHash::from_bytes([2; 32]));
-        hashes.saw(0, 8, ContentHash::from_bytes([3; 32]));
-        hashes.saw(0, 7, ContentHash::from_bytes([1; 32]));
-        assert_eq!(hashes.verdict(), Ok(()));
-        hashes.saw(0, 8, ContentHash::from_bytes([4; 32]));
-        assert!(matches!(hashes.verdict(), Err(Wrong::Differ { group: 0, version: 8, .. })));
+    fn replicas_that_were_seen_at_one_version_must_agree() -> Result<(), Wrong> {
+        let mut hashes = Hashes::default();
+        hashes.saw(0, 7, ContentHash::from_bytes([1; 32]))?;
+        hashes.saw(1, 7, ContentHash::from_bytes([2; 32]))?;
+        hashes.saw(0, 8, ContentHash::from_bytes([3; 32]))?;
+        hashes.saw(0, 7, ContentHash::from_bytes([1; 32]))?;
+        let differ = hashes.saw(0, 8, ContentHash::from_bytes([4; 32]));
+        assert!(matches!(differ, Err(Wrong::Differ { group: 0, version: 8, .. })));
+        Ok(())
     }
 }

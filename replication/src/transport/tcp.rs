@@ -45,8 +45,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-/// Connections of both directions, at most.
-const CONNECTIONS_MAX: u32 = 1_024;
+/// Connections of each direction, at most.
+const CONNECTIONS_MAX: u32 = 512;
 /// How long connections may take to end when the transport is closed, in milliseconds.
 const CLOSE_MS_MAX: u64 = 2_000;
 
@@ -70,8 +70,12 @@ struct Shared {
     identity: Identity,
     tls: ArcSwapOption<PeerTls>,
     peers: Peers,
-    /// One for each connection.
-    slots: Arc<Semaphore>,
+    /// One for each connection that this node dialled.
+    outbound: Arc<Semaphore>,
+    /// One for each that others dialled, whoever they are.
+    inbound: Arc<Semaphore>,
+    /// Has no permits; it is closed when the transport is.
+    closing: Semaphore,
     complaints: Complaints,
 }
 
@@ -82,7 +86,9 @@ impl Tcp {
             identity: options.identity,
             tls: ArcSwapOption::from_pointee(options.tls),
             peers: Peers::default(),
-            slots: Arc::new(Semaphore::new(CONNECTIONS_MAX as usize)),
+            outbound: Arc::new(Semaphore::new(CONNECTIONS_MAX as usize)),
+            inbound: Arc::new(Semaphore::new(CONNECTIONS_MAX as usize)),
+            closing: Semaphore::new(0),
             complaints: Complaints::default(),
         });
         let accepting = tokio::spawn(accept::accept_all(shared.clone(), listener, service)).abort_handle();
@@ -97,13 +103,16 @@ impl Tcp {
     /// Lets nobody in any more, ends all connections, and waits until they have ended.
     pub async fn close(&self) {
         self.accepting.abort();
+        self.shared.closing.close();
         self.shared.peers.close();
-        let ended = self.shared.slots.acquire_many(CONNECTIONS_MAX);
         let bound = Duration::from_millis(CLOSE_MS_MAX);
-        if tokio::time::timeout(bound, ended).await.is_err() {
-            tracing::warn!("connections of peers did not end in time");
+        for slots in [&self.shared.inbound, &self.shared.outbound] {
+            let ended = slots.acquire_many(CONNECTIONS_MAX);
+            if tokio::time::timeout(bound, ended).await.is_err() {
+                tracing::warn!("connections of peers did not end in time");
+            }
+            slots.close();
         }
-        self.shared.slots.close();
     }
 
     async fn connection(&self, to: NodeId, channel: Channel) -> Result<Arc<Connection>, TransportError> {
@@ -116,6 +125,12 @@ impl Tcp {
 impl Shared {
     fn tls(&self) -> Option<Arc<PeerTls>> {
         self.tls.load_full()
+    }
+
+    /// Returns when the transport is closed.
+    async fn closed(&self) {
+        // Only the end of the semaphore gives an answer.
+        drop(self.closing.acquire().await);
     }
 }
 

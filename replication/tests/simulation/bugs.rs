@@ -1,14 +1,14 @@
 //! Mistakes made on purpose: each must be found, or the figures of all other tests say nothing.
 
 use crate::rig::{TestResult, counted, number, run};
+use parking_lot::Mutex;
 use replication::bugs::Bug;
 use replication::sim::nemesis::{Kind, Mix};
 use replication::sim::trial::{Trial, Wrong};
-use std::sync::Mutex;
 use std::time::Duration;
 
 /// How long a cluster may take to work again: the longest that a right one has taken is far below.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a mistake is looked for.
 struct Hunt {
@@ -26,26 +26,24 @@ const fn hunt(bug: Bug, seeds: u64, torment_s: u64, kinds: &'static [Kind]) -> H
 }
 
 const CRASHES: &[Kind] = &[Kind::PowerCut, Kind::Blackout, Kind::Part, Kind::Pause];
+const BLACKOUTS: &[Kind] = &[Kind::Blackout];
 const CALM: &[Kind] = &[Kind::HandOver, Kind::Jump];
 const NETWORK: &[Kind] = &[Kind::Part, Kind::Cut, Kind::Storm, Kind::Pause, Kind::HandOver];
 const BEHIND: &[Kind] = &[Kind::Part, Kind::Kill, Kind::Cut, Kind::Replace, Kind::PowerCut];
-const ROT: &[Kind] = &[Kind::FlippedBit, Kind::Kill, Kind::PowerCut, Kind::HandOver];
 
-const HUNTS: [Hunt; 22] = [
+const HUNTS: [Hunt; 20] = [
     hunt(Bug::LeaderRestore, 40, 60, CRASHES),
     hunt(Bug::LogUnsynced, 10, 30, CRASHES),
     hunt(Bug::AckedBeforeWritten, 20, 30, CRASHES),
     hunt(Bug::VoteNotSaved, 60, 60, CRASHES),
-    hunt(Bug::WatermarkIgnored, 200, 60, ROT),
-    hunt(Bug::EngineUnsynced, 10, 60, CRASHES),
-    hunt(Bug::PurgedTooFar, 10, 60, CRASHES),
+    hunt(Bug::EngineUnsynced, 40, 40, BLACKOUTS),
+    hunt(Bug::PurgedTooFar, 40, 40, BLACKOUTS),
     hunt(Bug::TombstoneDropped, 10, 30, CALM),
     hunt(Bug::StampOffByOne, 3, 10, CALM),
     hunt(Bug::NoBarrier, 5, 30, NETWORK),
     hunt(Bug::BarrierWithoutApply, 20, 30, NETWORK),
     hunt(Bug::ReadUnconfirmed, 40, 60, NETWORK),
     hunt(Bug::ProposedAgain, 10, 30, NETWORK),
-    hunt(Bug::NoFence, 100, 60, NETWORK),
     hunt(Bug::ForwardedTwice, 10, 30, NETWORK),
     hunt(Bug::HiddenIsNotApplied, 60, 60, BEHIND),
     hunt(Bug::SwitchUnsynced, 40, 60, BEHIND),
@@ -87,14 +85,14 @@ fn seeded_bugs_are_caught() -> TestResult {
                 Ok(Some((seed, wrong))) => {
                     println!("seeded bug {bug:?}: caught in seed {seed}, of {seeds} at most: {wrong}");
                 }
-                Ok(None) => missed.lock().unwrap().push(format!("{bug:?}, not in {seeds} seeds")),
-                Err(error) => missed.lock().unwrap().push(format!("{bug:?}, {error}")),
+                Ok(None) => missed.lock().push(format!("{bug:?}, not in {seeds} seeds")),
+                Err(error) => missed.lock().push(format!("{bug:?}, {error}")),
             }
         }
     };
     let threads = std::thread::available_parallelism()?.get();
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-    let missed = missed.into_inner()?;
+    let missed = missed.into_inner();
     assert!(missed.is_empty(), "not caught: {missed:?}");
     assert!(Bug::ALL.iter().all(|bug| HUNTS.iter().any(|hunt| hunt.bug == *bug)), "each has its hunt");
     println!("seeded bugs: {} of {} caught", HUNTS.len(), Bug::ALL.len());

@@ -1,11 +1,11 @@
 //! What the tests share: trials side by side, and what they came to.
 
+use parking_lot::Mutex;
 use replication::sim::server::Server;
 use replication::sim::trial::{Report, Trial, Wrong};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -38,20 +38,20 @@ pub(crate) fn run_all(next: impl Fn() -> Option<Trial> + Sync) -> TestResult<Tal
     let threads = std::thread::available_parallelism()?.get();
     let (tally, failure) = (Mutex::new(Tally::default()), Mutex::new(None));
     let work = || {
-        while failure.lock().unwrap().is_none()
+        while failure.lock().is_none()
             && let Some(trial) = next()
         {
             match run(&trial) {
-                Ok(Ok(report)) => tally.lock().unwrap().add(&report),
-                Ok(Err(wrong)) => drop(failure.lock().unwrap().insert(replay(trial.seed, &wrong))),
-                Err(error) => drop(failure.lock().unwrap().insert(error.to_string())),
+                Ok(Ok(report)) => tally.lock().add(&report),
+                Ok(Err(wrong)) => drop(failure.lock().insert(replay(trial.seed, &wrong))),
+                Err(error) => drop(failure.lock().insert(error.to_string())),
             }
         }
     };
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-    match failure.into_inner()? {
+    match failure.into_inner() {
         Some(failure) => Err(failure.into()),
-        None => Ok(tally.into_inner()?),
+        None => Ok(tally.into_inner()),
     }
 }
 

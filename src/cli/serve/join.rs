@@ -58,8 +58,7 @@ pub(super) async fn join(settings: &Settings, dir: &DataDir, urls: &[String]) ->
 }
 
 fn clients(urls: &[String], token: &str, ca: Option<&Path>) -> anyhow::Result<Vec<Client>> {
-    let client =
-        |url: &String| Client::with_ca(url, token, ca).map_err(|error| UsageError(error.to_string()));
+    let client = |url: &String| Client::new(url, token, ca).map_err(|error| UsageError(error.to_string()));
     Ok(urls.iter().map(client).collect::<Result<_, _>>()?)
 }
 

@@ -48,6 +48,18 @@ fn a_node_that_joined_gets_its_data_first_and_its_vote_when_it_is_near() {
 }
 
 #[test]
+fn a_member_that_moved_is_said_to_be_where_it_is() {
+    let (status, mut wanted) = three();
+    let place =
+        |address: &str, region: &str| Place { address: address.to_owned(), region: region.to_owned() };
+    wanted.nodes[1].1.address = "10.0.0.7:4513".to_owned();
+    assert_eq!(next_step(&status, &wanted), Some(Step::Move(NodeId(2), place("10.0.0.7:4513", "eu"))));
+    let (_, mut wanted) = three();
+    wanted.nodes[0].1.region = "us".to_owned();
+    assert_eq!(next_step(&status, &wanted), Some(Step::Move(NodeId(1), place("10.0.0.1:4513", "us"))));
+}
+
+#[test]
 fn nothing_is_done_by_a_follower_or_while_a_change_is_half_way() {
     let (status, mut wanted) = three();
     wanted.nodes.push(row(Intent::Voter, 4, "us"));
@@ -89,6 +101,7 @@ fn leaders_move_to_the_primary_region_when_a_voter_there_is_ready() {
     assert_eq!(better_leader(&status, &wanted), None, "nobody stands there");
     wanted.nodes[1].1.region = "us".to_owned();
     wanted.nodes[2].1.region = "us".to_owned();
+    assert!(matches!(next_step(&status, &wanted), Some(Step::Move(..))), "the catalog counts");
     assert_eq!(better_leader(&status, &wanted), Some(NodeId(2)));
     status.members[1].matched_index = Some(90);
     assert_eq!(better_leader(&status, &wanted), Some(NodeId(3)), "the one that lacks least");

@@ -129,8 +129,10 @@ async fn a_node_that_moved_writes_down_where_it_is() -> TestResult {
     let moved = Identity { address: "10.0.0.9:4513".to_owned(), ..operator.identity().clone() };
     let serving = replication::ServingClock::new(clock, 0);
     let moved = Operator::new(cluster.clone(), moved, serving, engine::Env::real().random);
-    looks(&mut Steward::new(moved, None), 1).await;
+    looks(&mut Steward::new(moved, None), 2).await;
     let row = cluster.decide(|view| view.node(NodeId(1)))?.ok_or("no row")?.row;
     assert_eq!(row.address, "10.0.0.9:4513");
+    let address = |group| cluster.state(|state| state.groups[&group].members[0].address.clone());
+    assert_eq!([0, 1, 2].map(address), [0, 1, 2].map(|_| "10.0.0.9:4513".to_owned()), "and so do the groups");
     Ok(())
 }

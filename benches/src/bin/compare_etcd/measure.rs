@@ -18,8 +18,9 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const MODES: [(&str, Mode); 3] = [("put", Mode::Write), ("get", Mode::Read), ("mixed", Mode::Mixed)];
 
 /// What cairn is told of nodes in one region, and of nodes far apart.
-const NEAR: [&str; 2] = ["--archive", "none"];
-const FAR: [&str; 6] = ["--archive", "none", "--heartbeat", "100ms", "--election", "400ms"];
+const NEAR: [&str; 4] = ["--archive", "none", "--disk-reserve", "1GiB"];
+const FAR: [&str; 8] =
+    ["--archive", "none", "--disk-reserve", "1GiB", "--heartbeat", "100ms", "--election", "400ms"];
 
 /// All parts that were asked for.
 pub(crate) async fn all(args: &Args, folder: &Path) -> anyhow::Result<Results> {

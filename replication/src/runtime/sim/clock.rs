@@ -65,7 +65,9 @@ pub fn set_drift(machine: Machine, drift_ppm: i64) {
     with(|core| {
         let now_ns = core.now_ns;
         core.time_mut(machine).set_drift(now_ns, drift_ppm);
-        core.note("drift", machine.0, drift_ppm.unsigned_abs());
+        if drift_ppm != 0 {
+            core.note("drift", machine.0, drift_ppm.unsigned_abs());
+        }
     });
 }
 

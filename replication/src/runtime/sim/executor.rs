@@ -148,7 +148,7 @@ fn panicked(machine: Machine, panic: Box<dyn Any + Send>) {
 /// Drops all tasks of a machine, and those that they start while they are dropped.
 pub(super) fn kill(machine: Machine) {
     let parked = with(|core| {
-        core.note("kill", machine.0, 0);
+        core.note("end of a process", machine.0, 0);
         core.resume(machine)
     });
     drop(parked);

@@ -90,6 +90,31 @@ fn a_value_that_nobody_watches_is_given_back() {
     assert!(poll(&mut late.changed(), &Arc::default()).is_pending(), "what was there has been seen");
 }
 
+/// The line is held while somebody comes to wait and a sender raises the version and finds nobody in the line.
+#[test]
+fn who_comes_while_a_sender_looks_at_the_line_sees_the_new_version() {
+    for _ in 0..20 {
+        let ((sender, mut receiver), begun) = (channel(0), AtomicBool::new(false));
+        let line = sender.0.line.lock();
+        let saw = std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                begun.store(true, Ordering::SeqCst);
+                poll(&mut receiver.changed(), &Arc::default()).is_ready()
+            });
+            // Most rounds give it the time to come as far as the lock.
+            while !begun.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            (0..50).for_each(|_| std::thread::yield_now());
+            sender.0.version.fetch_add(1, Ordering::SeqCst);
+            assert!(line.wakers.is_empty(), "the sender wakes nobody");
+            drop(line);
+            waiter.join().unwrap()
+        });
+        assert!(saw, "it would wait for ever");
+    }
+}
+
 /// Each side waits for the other, through two watches: a lost wake-up, and it stands still.
 #[test]
 fn no_wake_up_is_lost_between_threads() {

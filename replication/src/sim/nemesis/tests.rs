@@ -52,7 +52,7 @@ fn a_tormented_cluster_comes_back_and_each_run_of_a_seed_is_the_same() {
         "flipped bit",
         "hand over",
         "replaced",
-        "failed",
+        "failure of a process",
     ] {
         assert!(all.get(kind).is_some_and(|count| *count > 0), "{kind} has not come: {all:?}");
     }

@@ -15,7 +15,7 @@ fn tormented(seed: u64, mix: Mix, during: Duration) -> Result<(Trace, BTreeMap<&
         Nemesis::new(mix).torment(&cluster, during).await;
         cluster.heal();
         cluster.settle(Duration::from_secs(120)).await.map_err(|error| error.to_string())?;
-        Ok((sim::trace(), sim::noted()))
+        Ok((sim::trace(), cluster.tally()))
     })
 }
 

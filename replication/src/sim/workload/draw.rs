@@ -13,6 +13,8 @@ use engine::Versionstamp;
 
 /// Keys of each kind but accounts.
 const KEYS: u64 = 8;
+/// Keys that are seldom written.
+const KEYS_SELDOM: u64 = 400;
 /// What expires does so within this many milliseconds, or this long ago.
 const EXPIRY_MS: u64 = 4_000;
 /// The most bytes that a value of a `k` key has.
@@ -33,6 +35,7 @@ pub(super) fn write(random: &mut SplitMix, memory: &Memory, id: u64) -> AtomicWr
         8..=9 => (Vec::new(), least_and_greatest(random)),
         10..=12 => expiry(random, memory),
         13 => (Vec::new(), text(random)),
+        14..=16 => (Vec::new(), seldom(random, id)),
         _ => (checks(random, memory, 'k'), values(random, id)),
     };
     finished(id, checks, mutations)
@@ -118,6 +121,19 @@ fn text(random: &mut SplitMix) -> Vec<Mutation> {
     }
 }
 
+/// Sets and deletions of keys of which there are so many that each rests for long: only then do flushes and compactions
+/// meet a deletion that is still the newest of its key.
+fn seldom(random: &mut SplitMix, id: u64) -> Vec<Mutation> {
+    let one = |random: &mut SplitMix| {
+        let key = key('d', random.below(KEYS_SELDOM));
+        match random.below(2) {
+            0 => Mutation { key, kind: MutationKind::Delete },
+            _ => set(key, StoredValue::u64(id), None),
+        }
+    };
+    (0..1 + random.below(5)).map(|_| one(random)).collect()
+}
+
 /// Up to two checks of keys of a kind, for what was last seen, or for something else.
 fn checks(random: &mut SplitMix, memory: &Memory, kind: char) -> Vec<Check> {
     let one = |random: &mut SplitMix| {
@@ -148,8 +164,9 @@ pub(super) fn selections(random: &mut SplitMix) -> Vec<Selection> {
     let kinds = ['a', 'c', 'e', 'k', 'm'];
     let mut kind = || kinds[usize::try_from(random.below(5)).unwrap_or(0)];
     let kinds = [kind(), kind()];
-    match random.below(4) {
+    match random.below(5) {
         0 => vec![keys::accounts()],
+        4 => vec![part(random, 'd')],
         1 => kinds
             .iter()
             .map(|kind| Selection::key(&keys::of_engine(&key(*kind, random.below(KEYS)))))
@@ -160,10 +177,11 @@ pub(super) fn selections(random: &mut SplitMix) -> Vec<Selection> {
 }
 
 fn part(random: &mut SplitMix, kind: char) -> Selection {
-    let limit = usize::try_from(1 + random.below(KEYS)).unwrap_or(1);
+    let count = if kind == 'd' { KEYS_SELDOM } else { KEYS };
+    let limit = usize::try_from(1 + random.below(count)).unwrap_or(1);
     let mut selection = keys::all(kind);
     if random.below(2) == 0 {
-        selection.start = keys::of_engine(&key(kind, random.below(KEYS)));
+        selection.start = keys::of_engine(&key(kind, random.below(count)));
     }
     Selection { limit, reverse: random.below(2) == 0, ..selection }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `a` | accounts, of which transfers move |
 //! | `c` | counters |
+//! | `d` | values of writes, of so many keys that each rests for long |
 //! | `e` | values that expire |
 //! | `k` | values of any write |
 //! | `m` | the least and the greatest of what was offered |

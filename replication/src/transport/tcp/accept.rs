@@ -27,7 +27,7 @@ type Proof = (Arc<PeerTls>, CertificateDer<'static>);
 /// Accepts until it is aborted.
 pub(crate) async fn accept_all(shared: Arc<Shared>, listener: TcpListener, service: Arc<dyn Service>) {
     loop {
-        let Ok(slot) = shared.slots.clone().acquire_owned().await else { return };
+        let Ok(slot) = shared.inbound.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, address)) => {
                 tokio::spawn(admit(shared.clone(), stream, address, service.clone(), slot));
@@ -48,9 +48,14 @@ async fn admit(
     slot: OwnedSemaphorePermit,
 ) {
     let bound = Duration::from_millis(HANDSHAKE_MS_MAX);
-    let admitted = tokio::time::timeout(bound, shake_hands(&shared, stream, address, service, slot)).await;
+    let admitted = tokio::select! {
+        () = shared.closed() => return,
+        admitted = tokio::time::timeout(bound, shake_hands(&shared, stream, address, service, slot)) => admitted,
+    };
     match admitted {
         Ok(Ok(())) => {}
+        // Whoever only looked whether something listens here, or went away.
+        Ok(Err(error @ HandshakeError::Io(_))) => tracing::debug!(%address, %error, "a connection ended"),
         Ok(Err(error)) => tracing::warn!(%address, %error, "a connection is no peer's"),
         Err(_elapsed) => tracing::debug!(%address, "a connection did not say in time who it is"),
     }

@@ -29,8 +29,9 @@ const CALLS_MAX: usize = 8_192;
 /// Requests that run here for one connection, at most: as many, and those that the other side no longer waits for.
 const REQUESTS_MAX: usize = 2 * CALLS_MAX;
 /// Silence after which the other side is asked whether it is there, in milliseconds.
-const PROBE_AFTER_MS: u64 = 2_000;
-/// Spans of silence after which it is given up.
+const PROBE_AFTER_MS: u64 = 500;
+/// Spans of silence after which it is given up: a network that comes back is found sooner by a new connection than by
+/// an old one, whose pauses between attempts have doubled.
 const SILENT_SPANS_MAX: u32 = 3;
 /// Calls and requests under way from which on the writer lets others send first.
 const BUSY_MIN: usize = 5;

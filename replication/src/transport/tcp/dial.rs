@@ -10,8 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
+/// How long the network may take to connect, in milliseconds: a new attempt finds a network that comes back sooner than the
+/// system's own repetitions, whose pauses double from 1 s.
+const CONNECT_MS_MAX: u64 = 1_500;
 /// How long a dial may take with its handshake, in milliseconds.
-const DIAL_MS_MAX: u64 = 3_000;
+const DIAL_MS_MAX: u64 = 4_000;
 
 /// Connects with a node and comes to terms with it.
 pub(crate) async fn dial(
@@ -21,7 +24,10 @@ pub(crate) async fn dial(
     channel: Channel,
 ) -> Result<Arc<Connection>, TransportError> {
     let bound = Duration::from_millis(DIAL_MS_MAX);
-    let dialled = tokio::time::timeout(bound, shake_hands(&shared, to, &address, channel)).await;
+    let dialled = tokio::select! {
+        () = shared.closed() => Ok(Err(closed())),
+        dialled = tokio::time::timeout(bound, shake_hands(&shared, to, &address, channel)) => dialled,
+    };
     let error = match dialled {
         Ok(Ok(connection)) => {
             shared.complaints.settle(to);
@@ -48,8 +54,11 @@ async fn shake_hands(
     address: &str,
     channel: Channel,
 ) -> Result<Arc<Connection>, HandshakeError> {
-    let slot = shared.slots.clone().acquire_owned().await.map_err(|_closed| closed())?;
-    let stream = TcpStream::connect(address).await.map_err(HandshakeError::Connect)?;
+    let slot = shared.outbound.clone().acquire_owned().await.map_err(|_closed| closed())?;
+    let bound = Duration::from_millis(CONNECT_MS_MAX);
+    let connected = tokio::time::timeout(bound, TcpStream::connect(address)).await;
+    let connected = connected.unwrap_or_else(|_elapsed| Err(std::io::ErrorKind::TimedOut.into()));
+    let stream = connected.map_err(HandshakeError::Connect)?;
     tune(&stream);
     let (mut source, mut sink) = match shared.tls() {
         Some(tls) => tls.connect(stream, address).await?,

@@ -143,3 +143,6 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

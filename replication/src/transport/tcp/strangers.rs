@@ -147,8 +147,19 @@ async fn who_stops_has_no_connection_left() -> TestResult {
     second.tcp.set_address(NodeId(1), first.address.to_string());
     first.tcp.call(NodeId(2), Channel::Log, Bytes::new(), PATIENCE).await?;
     second.tcp.call(NodeId(1), Channel::Heartbeat, Bytes::new(), PATIENCE).await?;
+    let _says_nothing = TcpStream::connect(second.address).await?;
+    let inbound = second.tcp.shared.inbound.clone();
+    // The first node's, that of who says nothing, and one for whoever comes next.
+    tokio::time::timeout(PATIENCE, async {
+        while inbound.available_permits() > CONNECTIONS_MAX as usize - 3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await?;
     second.tcp.close().await;
-    assert_eq!(second.tcp.shared.slots.available_permits(), CONNECTIONS_MAX as usize, "all ended in time");
+    for slots in [&inbound, &second.tcp.shared.outbound] {
+        assert_eq!(slots.available_permits(), CONNECTIONS_MAX as usize, "all ended in time");
+    }
     let called = second.tcp.call(NodeId(1), Channel::Log, Bytes::new(), PATIENCE).await;
     assert_eq!(called, Err(TransportError::NoAddress(NodeId(1))));
     assert!(TcpStream::connect(second.address).await.is_err(), "nobody is let in");
