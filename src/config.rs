@@ -72,6 +72,10 @@ pub struct Flags {
     #[arg(long, env = "CAIRN_MEMORY", value_name = "SIZE")]
     pub memory: Option<String>,
 
+    /// Stored data that is read again in a second, to find what the disk has damaged; 0 is none [default: 8MiB]
+    #[arg(long, env = "CAIRN_SCRUB", value_name = "SIZE")]
+    pub scrub: Option<String>,
+
     /// How long the archive is kept, such as 7d [default: 24h for file://, for ever for s3://]
     #[arg(long, env = "CAIRN_ARCHIVE_RETENTION", value_name = "DURATION")]
     pub archive_retention: Option<String>,
@@ -102,6 +106,7 @@ struct File {
     history: Option<String>,
     history_size: Option<String>,
     memory: Option<String>,
+    scrub: Option<String>,
     archive_retention: Option<String>,
     checkpoint_interval: Option<String>,
     peer_addr: Option<String>,
@@ -195,6 +200,8 @@ pub struct Settings {
     pub history_bytes_max: u64,
     /// Memory of the engine, in bytes; `None` is its default.
     pub memory_bytes_max: Option<u64>,
+    /// Bytes of tables of each group that are read again in a second; `None` is the default.
+    pub scrub_bytes_per_s: Option<u64>,
     /// How long the archive is kept, in milliseconds; `None` when it was not said.
     pub archive_retention_ms: Option<u64>,
     /// How often a checkpoint is archived, in milliseconds.
@@ -217,6 +224,7 @@ impl std::fmt::Debug for Settings {
             .field("history_ms", &self.history_ms)
             .field("history_bytes_max", &self.history_bytes_max)
             .field("memory_bytes_max", &self.memory_bytes_max)
+            .field("scrub_bytes_per_s", &self.scrub_bytes_per_s)
             .field("archive_retention_ms", &self.archive_retention_ms)
             .field("checkpoint_interval_ms", &self.checkpoint_interval_ms)
             .field("cluster", &self.cluster)
@@ -289,6 +297,7 @@ impl Settings {
             history_bytes_max: bytes("history-size", flags.history_size.or(file.history_size))?
                 .unwrap_or(DEFAULT_HISTORY_BYTES_MAX),
             memory_bytes_max: bytes("memory", flags.memory.or(file.memory))?,
+            scrub_bytes_per_s: bytes("scrub", flags.scrub.or(file.scrub))?,
             archive_retention_ms: millis(
                 "archive-retention",
                 flags.archive_retention.or(file.archive_retention),

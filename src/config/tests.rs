@@ -21,13 +21,13 @@ fn nothing_said_is_safe_and_complete() -> TestResult {
     assert_eq!(settings.addr.port(), 4512);
     assert_eq!(settings.archive, Archive::Beside);
     assert_eq!(settings.access_token, None);
-    assert_eq!(settings.disk_reserve_bytes, None);
+    assert_eq!((settings.disk_reserve_bytes, settings.scrub_bytes_per_s), (None, None));
     Ok(())
 }
 
 #[test]
 fn a_flag_wins_over_the_file_and_the_file_over_the_default() -> TestResult {
-    let text = "data = '/srv/kv'\naddr = '0.0.0.0:1'\nhistory = '2h'\nhistory-size = '2GiB'\nlog-format = 'json'\ndisk-reserve = '3GiB'\nmemory = '1GiB'";
+    let text = "data = '/srv/kv'\naddr = '0.0.0.0:1'\nhistory = '2h'\nhistory-size = '2GiB'\nlog-format = 'json'\ndisk-reserve = '3GiB'\nmemory = '1GiB'\nscrub = '2MiB'";
     let flags = Flags { addr: Some("[::1]:2".to_owned()), ..Flags::default() };
     let settings = with_file(text, flags)?;
     assert_eq!(settings.data, Path::new("/srv/kv"));
@@ -36,6 +36,7 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() -> TestResult {
     assert_eq!(settings.log_format, LogFormat::Json);
     assert_eq!(settings.disk_reserve_bytes, Some(3 << 30));
     assert_eq!(settings.memory_bytes_max, Some(1 << 30));
+    assert_eq!(settings.scrub_bytes_per_s, Some(2 << 20));
     assert_eq!(settings.checkpoint_interval_ms, DEFAULT_CHECKPOINT_INTERVAL_MS);
     Ok(())
 }

@@ -207,9 +207,18 @@ fn node_options(settings: &Settings, identity: &Identity) -> NodeOptions {
             heartbeat_ms: cluster.heartbeat_ms,
             election_ms: (cluster.election_ms, cluster.election_ms + cluster.election_ms / 2),
         },
-        group: GroupOptions { lease_reads: cluster.read_lease, ..GroupOptions::default() },
+        group: group_options(settings),
         engine: engine_options(settings),
         ..NodeOptions::alone(identity.node)
+    }
+}
+
+fn group_options(settings: &Settings) -> GroupOptions {
+    let defaults = GroupOptions::default();
+    GroupOptions {
+        lease_reads: settings.cluster.read_lease,
+        scrub_bytes_per_s: settings.scrub_bytes_per_s.unwrap_or(defaults.scrub_bytes_per_s),
+        ..defaults
     }
 }
 
