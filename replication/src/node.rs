@@ -199,6 +199,8 @@ impl Opening {
     async fn group(&self, id: GroupId) -> Result<(Group, Recovery), OpenError> {
         let mut dir = self.replica_dir(id)?;
         let (engine, recovery) = self.engine(id, &mut dir).await?;
+        let behind = dir.discard_behind(engine.applied().version);
+        behind.map_err(|source| OpenError::Replica { group: id, source })?;
         let (options, budget) = (self.options.engine.clone(), Arc::clone(&self.budget));
         let home = Arc::new(Home::new(self.env.clone(), options, budget, dir));
         self.forget_parent(id, &engine).await?;

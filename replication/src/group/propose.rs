@@ -11,7 +11,7 @@ use crate::pending::Verdict;
 use crate::proposal::Proposal;
 use crate::raft::{Proposed, TypeConfig};
 use crate::runtime;
-use crate::{AtomicWrite, Entry, WriteError};
+use crate::{Entry, WriteError};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -62,9 +62,13 @@ struct Taken {
 }
 
 impl Seen {
-    /// Keeps those that are new in this term, and notes them.
+    /// Keeps those that are new in this term, and notes them. None are of a term that is over: to forget what was taken
+    /// since would let it be taken again.
     fn take(&mut self, term: u64, proposals: &Proposals, counters: impl Iterator<Item = u64>) -> Vec<bool> {
-        if term != self.term {
+        if term < self.term {
+            return counters.map(|_| false).collect();
+        }
+        if term > self.term {
             *self = Self { term, requests: BTreeMap::new() };
         }
         let taken = self.requests.entry((proposals.node, proposals.boot)).or_default();
@@ -208,20 +212,18 @@ fn refusal(error: engine::Error) -> WriteError {
 
 impl Core {
     /// Takes writes that another node forwards, if this node leads the term that they are meant for.
-    pub(crate) async fn take(&self, proposals: Proposals) -> Answer {
+    pub(crate) async fn take(&self, mut proposals: Proposals) -> Answer {
         let term = proposals.term;
         if self.leadership.own_term() != Some(term) {
             return Answer::NotTheLeader;
         }
-        let works: Vec<(u64, Work)> = proposals
-            .writes
-            .iter()
-            .map(|write| (write.request.counter, Work::Write(AtomicWrite::clone(write))))
-            .chain(proposals.entries.iter().map(|entry| {
-                let counter = entry.requests().first().map_or(0, |request| request.counter);
-                (counter, Work::Entry(entry.clone()))
-            }))
-            .collect();
+        let writes = std::mem::take(&mut proposals.writes).into_iter();
+        let writes = writes.map(|write| (write.request.counter, Work::Write(write)));
+        let entries = std::mem::take(&mut proposals.entries).into_iter().map(|entry| {
+            let counter = entry.requests().first().map_or(0, |request| request.counter);
+            (counter, Work::Entry(entry))
+        });
+        let works: Vec<(u64, Work)> = writes.chain(entries).collect();
         let taken = {
             let mut seen = self.seen.lock();
             let is_repeated = works.iter().any(|(counter, _)| seen.knows(term, &proposals, *counter));
@@ -249,6 +251,14 @@ mod tests {
 
     fn proposals(floor: u64) -> Proposals {
         Proposals { term: 1, node: 2, boot: 3, floor, writes: Vec::new(), entries: Vec::new() }
+    }
+
+    #[test]
+    fn a_late_message_of_an_earlier_term_does_not_make_the_leader_forget() {
+        let mut seen = Seen::default();
+        assert_eq!(seen.take(3, &proposals(0), [1].into_iter()), [true]);
+        assert_eq!(seen.take(2, &proposals(0), [9].into_iter()), [false]);
+        assert_eq!(seen.take(3, &proposals(0), [1].into_iter()), [false]);
     }
 
     #[test]

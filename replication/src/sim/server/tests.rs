@@ -31,33 +31,6 @@ fn nodes_come_back_from_each_kind_of_fault() -> TestResult {
     Ok(())
 }
 
-/// `FROM=100 SEEDS=50 SECONDS=600 KIND=Kill` in the environment say what is tried.
-#[test]
-#[ignore = "explores as many seeds as it is told to"]
-fn explore() -> TestResult {
-    let told =
-        |name, default| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(default);
-    let kind = std::env::var("KIND").ok();
-    let chosen: Vec<_> = Kind::ALL.into_iter().filter(|one| kind == Some(format!("{one:?}"))).collect();
-    let mix = if chosen.is_empty() { Mix::all() } else { Mix::of(&chosen) };
-    let (mut wrong, mut all) = (Vec::new(), BTreeMap::<_, u64>::new());
-    let from = told("FROM", 0);
-    for seed in from..from + told("SEEDS", 10) {
-        let mix = mix.clone();
-        let during = Duration::from_secs(told("SECONDS", 300));
-        match std::panic::catch_unwind(move || tormented(seed, mix, during)) {
-            Ok(Ok((_, noted))) => {
-                noted.into_iter().for_each(|(kind, count)| *all.entry(kind).or_default() += count)
-            }
-            Ok(Err(error)) => wrong.push(format!("{seed}: {error}")),
-            Err(_) => wrong.push(format!("{seed}: panicked")),
-        }
-    }
-    println!("{all:?}");
-    assert!(wrong.is_empty(), "{wrong:#?}");
-    Ok(())
-}
-
 #[test]
 fn two_runs_of_a_seed_are_the_same() -> TestResult {
     for seed in 0..3 {
