@@ -330,7 +330,7 @@ fn is_seed(stored: &StoredMembership) -> bool {
     stored.log_id().is_some_and(|id| id.leader_id.term == 0)
 }
 
-/// openraft's settings. Those that safety rests on have a test each.
+/// openraft's settings. That a leader is elected anew is watched by a seeded bug, the pre-vote by a test.
 fn config(timing: Timing, group: GroupId) -> Config {
     Config {
         cluster_name: format!("group {group}"),

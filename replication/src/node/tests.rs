@@ -234,6 +234,27 @@ fn a_dead_leader_is_replaced_and_nothing_is_lost() -> TestResult {
 }
 
 #[test]
+fn a_node_that_comes_back_does_not_disturb_the_leader() -> TestResult {
+    simulate(7, async {
+        let world = World::new().map_err(|error| error.to_string())?;
+        let nodes = world.three().await?;
+        count(&nodes[0], 1).await?;
+        let led = |node: &Node| data(node).map(|group| (group.status().leader, group.status().term));
+        let before = led(&nodes[0])?;
+        let all = [1, 2, 3].map(Machine);
+        world.network.part(&all[2..], &all);
+        // It misses the leader many times over, and asks for votes that nobody hears.
+        sleep(Duration::from_secs(10)).await;
+        world.network.mend_all();
+        sleep(Duration::from_secs(3)).await;
+        assert_eq!(led(&nodes[0])?, before, "without a pre-vote its term ends the leader's");
+        assert_eq!(led(&nodes[2])?, before);
+        count(&nodes[2], 3).await?;
+        Ok(())
+    })
+}
+
+#[test]
 fn a_value_is_set_and_two_runs_of_a_seed_do_the_same() -> TestResult {
     let run = || {
         sim::run(5, async {
