@@ -8,6 +8,7 @@
 //!
 //! Every failure is one line on standard error.
 
+mod archive_args;
 pub mod bench;
 pub mod cluster;
 mod columns;
@@ -144,7 +145,7 @@ const fn is_engine_usage(error: &engine::Error) -> bool {
 
 const fn is_archive_usage(error: &archiver::Error) -> bool {
     match error {
-        archiver::Error::Target { .. } | archiver::Error::Plan(_) => true,
+        archiver::Error::Target { .. } | archiver::Error::Plan(_) | archiver::Error::Sealed { .. } => true,
         archiver::Error::Store(error) => is_store_usage(error),
         archiver::Error::Engine(error) => is_engine_usage(error),
         _ => false,

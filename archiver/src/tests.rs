@@ -2,5 +2,6 @@
 
 mod damage;
 mod life;
+mod targets;
 mod upkeep;
 mod world;
