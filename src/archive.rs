@@ -14,6 +14,7 @@ use crate::config::{self, DEFAULT_LOCAL_RETENTION_MS, Settings};
 use crate::data_dir::{self, DataDir};
 use crate::database::Database;
 use crate::metrics::ArchiveLag;
+use archiver::job::Jobs;
 use archiver::ship::{ProgressLog, Shipper, Status};
 use archiver::store::{self, ObjectStore};
 use async_trait::async_trait;
@@ -81,6 +82,7 @@ impl Shipping {
         settings: &Settings,
         dir: &DataDir,
         database: Database,
+        jobs: Jobs,
     ) -> Shipping {
         let how = archiver::ship::Settings {
             group: GROUP,
@@ -90,7 +92,7 @@ impl Shipping {
         let (stop, stopping) = watch::channel(false);
         if let Some(keep_ms) = kept_ms(settings) {
             let clock = database.clock().clone();
-            tokio::spawn(pruning::run(Arc::clone(&store), clock, keep_ms, stopping.clone()));
+            tokio::spawn(pruning::run(Arc::clone(&store), clock, keep_ms, jobs, stopping.clone()));
         }
         let (told, status) = watch::channel(Status::default());
         let follower = Follower { database, store, how, status: told };
