@@ -17,8 +17,6 @@ use crate::metrics::ArchiveLag;
 use archiver::Archive;
 use archiver::job::Jobs;
 use archiver::ship::{Keep, ProgressLog, Shipper, Status};
-use archiver::store::local::Local;
-use archiver::store::retry::Retrying;
 use archiver::store::{self, ObjectStore};
 use async_trait::async_trait;
 use engine::Mark;
@@ -48,7 +46,7 @@ pub fn open(settings: &Settings) -> Result<Option<Arc<dyn ObjectStore>>, store::
             let path = std::path::absolute(&path).map_err(|error| store::Error::Url {
                 reason: format!("cannot find {}: {error}", path.display()),
             })?;
-            Ok(Some(Arc::new(Retrying::new(Arc::new(Local::new(path))))))
+            store::url::open_local(path).map(Some)
         }
     }
 }
