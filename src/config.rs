@@ -26,6 +26,8 @@ pub const DEFAULT_LOCAL_RETENTION_MS: u64 = 24 * 60 * 60 * 1000;
 pub const DEFAULT_HISTORY_MS: u64 = 60 * 60 * 1000;
 /// Bytes that old versions may take unless told otherwise: as much as the disk's reserve.
 pub const DEFAULT_HISTORY_BYTES_MAX: u64 = 1 << 30;
+/// Threads that serve, at most.
+const THREADS_MAX: usize = 1_024;
 /// How often a checkpoint is archived unless told otherwise, in milliseconds.
 pub const DEFAULT_CHECKPOINT_INTERVAL_MS: u64 = 60 * 60 * 1000;
 
@@ -72,6 +74,10 @@ pub struct Flags {
     #[arg(long, env = "CAIRN_MEMORY", value_name = "SIZE")]
     pub memory: Option<String>,
 
+    /// Threads that serve; upkeep has its own [default: one less than the machine has processors, at least 1]
+    #[arg(long, env = "CAIRN_THREADS", value_name = "COUNT")]
+    pub threads: Option<u64>,
+
     /// Stored data that is read again in a second, to find what the disk has damaged; 0 is none [default: 8MiB]
     #[arg(long, env = "CAIRN_SCRUB", value_name = "SIZE")]
     pub scrub: Option<String>,
@@ -106,6 +112,7 @@ struct File {
     history: Option<String>,
     history_size: Option<String>,
     memory: Option<String>,
+    threads: Option<u64>,
     scrub: Option<String>,
     archive_retention: Option<String>,
     checkpoint_interval: Option<String>,
@@ -200,6 +207,8 @@ pub struct Settings {
     pub history_bytes_max: u64,
     /// Memory of the engine, in bytes; `None` is its default.
     pub memory_bytes_max: Option<u64>,
+    /// Threads that serve.
+    pub threads: usize,
     /// Bytes of tables of each group that are read again in a second; `None` is the default.
     pub scrub_bytes_per_s: Option<u64>,
     /// How long the archive is kept, in milliseconds; `None` when it was not said.
@@ -224,6 +233,7 @@ impl std::fmt::Debug for Settings {
             .field("history_ms", &self.history_ms)
             .field("history_bytes_max", &self.history_bytes_max)
             .field("memory_bytes_max", &self.memory_bytes_max)
+            .field("threads", &self.threads)
             .field("scrub_bytes_per_s", &self.scrub_bytes_per_s)
             .field("archive_retention_ms", &self.archive_retention_ms)
             .field("checkpoint_interval_ms", &self.checkpoint_interval_ms)
@@ -297,6 +307,7 @@ impl Settings {
             history_bytes_max: bytes("history-size", flags.history_size.or(file.history_size))?
                 .unwrap_or(DEFAULT_HISTORY_BYTES_MAX),
             memory_bytes_max: bytes("memory", flags.memory.or(file.memory))?,
+            threads: flags.threads.or(file.threads).map_or_else(|| Ok(default_threads()), threads)?,
             scrub_bytes_per_s: bytes("scrub", flags.scrub.or(file.scrub))?,
             archive_retention_ms: millis(
                 "archive-retention",
@@ -313,6 +324,17 @@ impl Settings {
 
 fn invalid<E: ToString>(name: &'static str) -> impl FnOnce(E) -> ConfigError {
     move |error| ConfigError::Value { name, reason: error.to_string() }
+}
+
+/// One processor is left to the thread that syncs the log and to those of upkeep: where a request goes from thread to thread
+/// on few processors, waking them costs more than they win.
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| processors.get().saturating_sub(1).max(1))
+}
+
+fn threads(count: u64) -> Result<usize, ConfigError> {
+    let threads = usize::try_from(count).ok().filter(|threads| (1..=THREADS_MAX).contains(threads));
+    threads.ok_or_else(|| invalid("threads")(format!("expected 1 to {THREADS_MAX}, not {count}")))
 }
 
 fn addr(text: &str) -> Result<SocketAddr, ConfigError> {

@@ -76,6 +76,9 @@ pub enum Error {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Somebody cancelled it. What was done so far is left in order.
+    #[error("cancelled")]
+    Cancelled,
     /// The runtime is shutting down.
     #[error("stopped while working")]
     Stopped,
@@ -114,4 +117,18 @@ pub(crate) async fn blocking<T: Send + 'static>(
             Err(_) => Err(Error::Stopped),
         },
     }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = cause.source();
+    }
+    text
 }

@@ -14,9 +14,9 @@ mod error;
 mod fetch;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod job;
 pub mod layout;
 pub mod lineage;
-pub mod progress;
 pub mod prune;
 pub mod restore;
 pub mod retention;

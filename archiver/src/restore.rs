@@ -12,7 +12,7 @@ pub use plan::{Plan, PlanError, Point, Until, Wanted, plan};
 pub use run::{Destination, Restored, run};
 pub use target::MARKER;
 
-use crate::progress::Progress;
+use crate::job::Job;
 use crate::store::ObjectStore;
 use crate::{Result, catalog};
 
@@ -26,9 +26,9 @@ pub async fn restore(
     group: u64,
     wanted: &Wanted,
     destination: &Destination,
-    progress: &dyn Progress,
+    job: &Job,
 ) -> Result<Restored> {
     let catalog = catalog::read(store, group).await?;
     let plan = plan(&catalog, wanted)?;
-    run(store, &plan, group, destination, progress).await
+    run(store, &plan, group, destination, job).await
 }

@@ -386,7 +386,7 @@ impl Shipper {
 
     /// Says once that shipping stands still, and why; what changes is only in the status.
     fn failed(&self, error: &Error) {
-        let text = status::with_causes(error);
+        let text = crate::error::with_causes(error);
         if self.status.borrow().error.is_none() {
             let archive = self.store.location();
             if error.is_transient() {

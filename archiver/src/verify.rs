@@ -10,8 +10,8 @@ use crate::catalog::{self, Catalog, History};
 use crate::checkpoint::{self, Before};
 use crate::error::blocking;
 use crate::fetch::{self, FETCHES_MAX};
+use crate::job::Job;
 use crate::layout::{Kind, ShortHash, TableDigest};
-use crate::progress::Progress;
 use crate::segment::Reader;
 use crate::store::ObjectStore;
 use crate::{Error, Result};
@@ -60,14 +60,14 @@ pub struct Report {
 /// # Errors
 ///
 /// What the store says when it cannot be read; what is wrong with objects is in the report.
-pub async fn verify(store: &dyn ObjectStore, group: u64, progress: &dyn Progress) -> Result<Report> {
+pub async fn verify(store: &dyn ObjectStore, group: u64, job: &Job) -> Result<Report> {
     let catalog = catalog::read(store, group).await?;
     let segments = |history: &History| history.segments.iter().map(|s| s.bytes).sum::<u64>();
     let tables = |history: &History| named_tables(history).iter().map(|table| table.bytes).sum::<u64>();
-    progress.total_bytes(catalog.lineages.iter().map(|history| segments(history) + tables(history)).sum());
+    job.total_bytes(catalog.lineages.iter().map(|history| segments(history) + tables(history)).sum());
     let mut report = Report::default();
     for history in &catalog.lineages {
-        verify_lineage(store, &catalog, history, progress, &mut report).await?;
+        verify_lineage(store, &catalog, history, job, &mut report).await?;
     }
     Ok(report)
 }
@@ -84,7 +84,7 @@ async fn verify_lineage(
     store: &dyn ObjectStore,
     catalog: &Catalog,
     history: &History,
-    progress: &dyn Progress,
+    job: &Job,
     report: &mut Report,
 ) -> Result<()> {
     let group = catalog.group;
@@ -97,8 +97,8 @@ async fn verify_lineage(
         report.problems.push(Problem { object: format!("lineage {}", history.folder), reason });
     }
     report.objects += history.checkpoints.iter().filter(|entry| entry.whole().is_some()).count() as u64;
-    verify_tables(store, group, history, progress, report).await?;
-    verify_segments(store, group, history, progress, report).await?;
+    verify_tables(store, group, history, job, report).await?;
+    verify_segments(store, group, history, job, report).await?;
     let windows = history.windows();
     let lefts = std::iter::once(None).chain(windows.iter().map(Some));
     for (left, window) in lefts.zip(&windows) {
@@ -137,15 +137,17 @@ async fn verify_tables(
     store: &dyn ObjectStore,
     group: u64,
     history: &History,
-    progress: &dyn Progress,
+    job: &Job,
     report: &mut Report,
 ) -> Result<()> {
-    let fetches = named_tables(history)
-        .into_iter()
-        .map(|table| async move { (table.bytes, fetch::table(store, history, group, &table).await) });
+    let fetches = named_tables(history).into_iter().map(|table| async move {
+        job.throttle(table.bytes).await;
+        (table.bytes, fetch::table(store, history, group, &table).await)
+    });
     let mut fetches = futures::stream::iter(fetches).buffer_unordered(FETCHES_MAX);
     while let Some((bytes, fetched)) = fetches.next().await {
-        progress.done_bytes(bytes);
+        job.checkpoint()?;
+        job.done_bytes(bytes);
         match fetched {
             Ok(_) => {
                 report.objects += 1;
@@ -162,20 +164,21 @@ async fn verify_segments(
     store: &dyn ObjectStore,
     group: u64,
     history: &History,
-    progress: &dyn Progress,
+    job: &Job,
     report: &mut Report,
 ) -> Result<()> {
     let mut known: BTreeMap<Versionstamp, ShortHash> = BTreeMap::new();
     let edges: Arc<BTreeSet<Versionstamp>> = Arc::new(edges(history));
     let checkpoints = history.checkpoints.iter().map(|entry| (entry.name.stamp, entry.name.hash));
     known.extend(checkpoints);
-    let fetches = history
-        .segments
-        .iter()
-        .map(|segment| async move { (segment.bytes, fetch::segment(store, history, group, segment).await) });
+    let fetches = history.segments.iter().map(|segment| async move {
+        job.throttle(segment.bytes).await;
+        (segment.bytes, fetch::segment(store, history, group, segment).await)
+    });
     let mut fetches = futures::stream::iter(fetches).buffered(FETCHES_MAX);
     while let Some((bytes, fetched)) = fetches.next().await {
-        progress.done_bytes(bytes);
+        job.checkpoint()?;
+        job.done_bytes(bytes);
         let edges = Arc::clone(&edges);
         let read = match fetched {
             Ok((object, reader)) => blocking(move || read(object, reader, &edges)).await,

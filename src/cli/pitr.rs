@@ -2,9 +2,10 @@
 
 mod show;
 
-use super::restore::{bar, open_store, runtime};
+use super::restore::{job, open_store, runtime, watched};
 use anyhow::Context;
 use archiver::catalog;
+use archiver::job::JobKind;
 use archiver::verify::{Report, verify};
 
 /// The one data group.
@@ -67,9 +68,9 @@ fn describe(archive: &Archive, with_checkpoints: bool) -> anyhow::Result<()> {
 
 fn check(archive: &Archive) -> anyhow::Result<()> {
     let store = open_store(&archive.from)?;
-    let progress = bar("verifying");
-    let report = runtime()?.block_on(verify(&*store, GROUP, &progress)).context("cannot read the archive")?;
-    progress.finish();
+    let job = job(JobKind::Verify, &store.location());
+    let work = watched("verifying", &job, verify(&*store, GROUP, &job));
+    let report = runtime()?.block_on(work).context("cannot read the archive")?;
     if archive.json {
         println!("{:#}", show::report_json(&report));
     } else {

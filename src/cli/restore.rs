@@ -3,13 +3,14 @@
 use super::UsageError;
 use anyhow::Context;
 use archiver::catalog::rfc3339;
-use archiver::progress::Progress;
+use archiver::job::{Job, JobKind, Jobs};
 use archiver::restore::{Destination, Point, Wanted, restore};
 use archiver::store::{self, ObjectStore};
 use engine::{Env, LineageId, Options, Versionstamp};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{BinaryBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The one data group.
 const GROUP: u64 = 1;
@@ -69,10 +70,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let store = open_store(&args.from)?;
     let wanted = Wanted { point: args.at, lineage: args.lineage, without: args.without };
     let destination = Destination { env: Env::real(), dir: args.to.clone(), options: Options::default() };
-    let progress = bar("restoring");
-    let done = runtime()?.block_on(restore(&*store, GROUP, &wanted, &destination, &progress));
-    progress.finish();
-    let restored = done.map_err(as_usage)?;
+    let job = job(JobKind::Restore, &store.location());
+    let work = restore(&*store, GROUP, &wanted, &destination, &job);
+    let restored = runtime()?.block_on(watched("restoring", &job, work)).map_err(as_usage)?;
     let (stamp, time) = (restored.stamp, rfc3339(restored.time_ms));
     println!("restored to versionstamp {stamp}, committed at {time}, as lineage {}", restored.lineage.id);
     println!("serve it with: cairn serve --data {}", args.to.display());
@@ -103,36 +103,48 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the runtime")
 }
 
-/// A progress bar on standard error, when that is a terminal.
-#[derive(Debug)]
-pub(super) struct Bar(ProgressBar);
+/// How often a progress bar is drawn.
+const DRAW_EVERY: Duration = Duration::from_millis(100);
 
-/// Starts a progress bar.
-pub(super) fn bar(what: &'static str) -> Bar {
+/// A job of this command.
+pub(super) fn job(kind: JobKind, subject: &str) -> Job {
+    let env = Env::real();
+    Jobs::new(env.clock, env.random).begin(kind, subject.to_owned())
+}
+
+/// Does the work of a job with a progress bar on standard error, when that is a terminal. Ctrl-C cancels it.
+pub(super) async fn watched<T>(
+    what: &'static str,
+    job: &Job,
+    work: impl Future<Output = archiver::Result<T>>,
+) -> archiver::Result<T> {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {eta}");
-    if let Ok(style) = style {
+    let template = "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {prefix}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
     bar.set_message(what);
-    Bar(bar)
+    let mut draws = tokio::time::interval(DRAW_EVERY);
+    let mut work = std::pin::pin!(work);
+    let done = loop {
+        tokio::select! {
+            done = &mut work => break done,
+            _drawn = draws.tick() => draw(&bar, job),
+            Ok(()) = tokio::signal::ctrl_c() => job.cancel(),
+        }
+    };
+    bar.finish_and_clear();
+    done
 }
 
-impl Bar {
-    /// Takes it off the screen.
-    pub(super) fn finish(&self) {
-        self.0.finish_and_clear();
+fn draw(bar: &ProgressBar, job: &Job) {
+    let status = job.status();
+    if let Some(total) = status.bytes_total {
+        bar.set_length(total);
     }
-}
-
-impl Progress for Bar {
-    fn total_bytes(&self, bytes: u64) {
-        self.0.set_length(bytes);
-    }
-
-    fn done_bytes(&self, bytes: u64) {
-        self.0.inc(bytes);
-    }
+    bar.set_position(status.bytes);
+    let eta = status.eta_s.map(|s| format!(", {} left", HumanDuration(Duration::from_secs(s))));
+    bar.set_prefix(format!("{}/s{}", BinaryBytes(status.bytes_per_s), eta.unwrap_or_default()));
 }
 
 #[cfg(test)]

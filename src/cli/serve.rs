@@ -35,7 +35,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     telemetry::start(settings.log_format)?;
     server::raise_file_limit();
     server::keep_memory_small();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(settings.threads).enable_all().build()?;
     let served = runtime.block_on(async {
         let started = start::start(&settings).await?;
         serve(started).await

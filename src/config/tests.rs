@@ -27,7 +27,7 @@ fn nothing_said_is_safe_and_complete() -> TestResult {
 
 #[test]
 fn a_flag_wins_over_the_file_and_the_file_over_the_default() -> TestResult {
-    let text = "data = '/srv/kv'\naddr = '0.0.0.0:1'\nhistory = '2h'\nhistory-size = '2GiB'\nlog-format = 'json'\ndisk-reserve = '3GiB'\nmemory = '1GiB'\nscrub = '2MiB'";
+    let text = "data = '/srv/kv'\naddr = '0.0.0.0:1'\nhistory = '2h'\nhistory-size = '2GiB'\nlog-format = 'json'\ndisk-reserve = '3GiB'\nmemory = '1GiB'\nthreads = 3\nscrub = '2MiB'";
     let flags = Flags { addr: Some("[::1]:2".to_owned()), ..Flags::default() };
     let settings = with_file(text, flags)?;
     assert_eq!(settings.data, Path::new("/srv/kv"));
@@ -36,7 +36,7 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() -> TestResult {
     assert_eq!(settings.log_format, LogFormat::Json);
     assert_eq!(settings.disk_reserve_bytes, Some(3 << 30));
     assert_eq!(settings.memory_bytes_max, Some(1 << 30));
-    assert_eq!(settings.scrub_bytes_per_s, Some(2 << 20));
+    assert_eq!((settings.threads, settings.scrub_bytes_per_s), (3, Some(2 << 20)));
     assert_eq!(settings.checkpoint_interval_ms, DEFAULT_CHECKPOINT_INTERVAL_MS);
     Ok(())
 }
@@ -65,6 +65,7 @@ fn a_file_that_is_not_understood_is_refused_with_its_line() {
         ("history = '1'", "invalid value for history: expected a duration"),
         ("history-size = '1h'", "invalid value for history-size: expected a size"),
         ("disk-reserve = 'lots'", "invalid value for disk-reserve: expected a size"),
+        ("threads = 0", "invalid value for threads: expected 1 to 1024, not 0"),
         ("log-format = 'xml'", "invalid value for log-format: expected text or json"),
         ("access-token = 'short'", "invalid value for access-token: an access token has 12"),
     ] {

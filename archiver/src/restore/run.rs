@@ -6,8 +6,8 @@ use super::target::Target;
 use crate::checkpoint::Table;
 use crate::error::blocking;
 use crate::fetch::{self, FETCHES_MAX};
+use crate::job::Job;
 use crate::layout::LineageFolder;
-use crate::progress::Progress;
 use crate::store::ObjectStore;
 use crate::{Error, Result};
 use engine::{Applied, ContentHash, Engine, Env, Lineage, LineageId, Options, Versionstamp};
@@ -51,12 +51,12 @@ pub async fn run(
     plan: &Plan,
     group: u64,
     destination: &Destination,
-    progress: &dyn Progress,
+    job: &Job,
 ) -> Result<Restored> {
     let (fs, dir) = (destination.env.fs.clone(), destination.dir.clone());
     let target = blocking(move || Target::begin(fs, &dir, group)).await?;
-    progress.total_bytes(plan.bytes());
-    let done = build(store, plan, group, destination, &target, progress).await;
+    job.total_bytes(plan.bytes());
+    let done = build(store, plan, group, destination, &target, job).await;
     blocking(move || match done {
         Ok(restored) => target.finish().map(|()| restored),
         Err(error) => {
@@ -75,22 +75,26 @@ async fn build(
     group: u64,
     destination: &Destination,
     target: &Target,
-    progress: &dyn Progress,
+    job: &Job,
 ) -> Result<Restored> {
-    fetch_checkpoint(store, plan, group, target, progress).await?;
+    job.phase("tables");
+    fetch_checkpoint(store, plan, group, target, job).await?;
+    job.phase("log");
     let (to, env, options) = (target.clone(), destination.env.clone(), destination.options.clone());
     let start = start_of(plan);
     let folder = plan.history.folder;
     let engine = blocking(move || open(&to, env, options, &start, folder)).await?;
     let mut replay = Replay::new(engine, &start, plan.until, !plan.rivals.is_empty());
     let fetches = plan.segments.iter().map(|segment| async move {
+        job.throttle(segment.bytes).await;
         let fetched = fetch::segment(store, &plan.history, group, segment).await?;
         Ok::<_, Error>((segment.bytes, fetched))
     });
     let mut fetches = futures::stream::iter(fetches).buffered(FETCHES_MAX);
     while let Some((bytes, (object, reader))) = fetches.try_next().await? {
+        job.checkpoint()?;
         replay = blocking(move || replay.segment(&object, reader).map(|()| replay)).await?;
-        progress.done_bytes(bytes);
+        job.done_bytes(bytes);
     }
     for rival in &plan.rivals {
         let (object, reader) = fetch::segment(store, &plan.history, group, rival).await?;
@@ -111,14 +115,16 @@ async fn fetch_checkpoint(
     plan: &Plan,
     group: u64,
     target: &Target,
-    progress: &dyn Progress,
+    job: &Job,
 ) -> Result<()> {
     let Some((_, checkpoint)) = &plan.checkpoint else { return Ok(()) };
     let fetch = |table: Table| async move {
+        job.checkpoint()?;
+        job.throttle(table.bytes).await;
         let bytes = fetch::table(store, &plan.history, group, &table).await?;
         let to = target.clone();
         blocking(move || to.add_table(&table.digest.file_name(), &bytes)).await?;
-        progress.done_bytes(table.bytes);
+        job.done_bytes(table.bytes);
         Ok::<_, Error>(())
     };
     let tables = futures::stream::iter(checkpoint.tables.iter().copied());

@@ -1,7 +1,10 @@
 use super::world::{TestResult, World, options, rows_of};
 use crate::layout::{Kind, Name};
 use crate::restore::{Destination, MARKER, Point, Wanted, restore};
-use crate::{Error, progress::Unwatched};
+use crate::{
+    Error,
+    job::{Job, JobKind},
+};
 use bytes::Bytes;
 use engine::Engine;
 use engine::fs::{Fs, sim::Unsynced};
@@ -86,11 +89,11 @@ async fn a_failed_restore_leaves_nothing_that_looks_like_data() -> TestResult {
     let dir = PathBuf::from("/restored/again");
     let destination = Destination { env: world.env.clone(), dir: dir.clone(), options: options() };
     let point = wanted(Point::Stamp(last.stamp));
-    assert!(restore(&store, 1, &point, &destination, &Unwatched).await.is_err());
+    assert!(restore(&store, 1, &point, &destination, &Job::unwatched(JobKind::Restore)).await.is_err());
     assert_eq!(world.env.fs.read_dir(&dir)?, Vec::<String>::new());
     // The object is brought back, and the same command works.
     store.tamper(&tail, Some(old));
-    let restored = restore(&store, 1, &point, &destination, &Unwatched).await?;
+    let restored = restore(&store, 1, &point, &destination, &Job::unwatched(JobKind::Restore)).await?;
     world.check(&dir, &restored, &last)
 }
 
@@ -104,11 +107,11 @@ async fn an_interrupted_restore_is_done_again_and_other_directories_are_refused(
     fs.create(&dir.join("groups/1/manifest"))?.write_at(b"half", 0)?;
     let destination = Destination { env: world.env.clone(), dir: dir.clone(), options: options() };
     let point = wanted(Point::Stamp(last.stamp));
-    let result = restore(&world.store, 1, &point, &destination, &Unwatched).await;
+    let result = restore(&world.store, 1, &point, &destination, &Job::unwatched(JobKind::Restore)).await;
     assert!(matches!(result, Err(Error::Target { .. })), "somebody's data stays");
     assert!(fs.exists(&dir.join("groups/1/manifest"))?);
     fs.create(&dir.join(MARKER))?;
-    let restored = restore(&world.store, 1, &point, &destination, &Unwatched).await?;
+    let restored = restore(&world.store, 1, &point, &destination, &Job::unwatched(JobKind::Restore)).await?;
     world.check(&dir, &restored, &last)?;
     assert!(!fs.exists(&dir.join(MARKER))?);
     Ok(())

@@ -1,7 +1,7 @@
 use super::world::{TestResult, World};
 use crate::catalog;
 use crate::checkpoint::Before;
-use crate::progress::Unwatched;
+use crate::job::{Job, JobKind};
 use crate::restore::{PlanError, Point, Wanted};
 use crate::ship::Step;
 use crate::store::sim::Fault;
@@ -307,7 +307,7 @@ async fn power_cuts_and_failing_requests_leave_every_acknowledged_commit_restora
             let (dir, restored) = world.restore(Point::Stamp(state.stamp)).await?;
             world.check(&dir, &restored, state)?;
         }
-        let report = verify(&world.store, 1, &Unwatched).await?;
+        let report = verify(&world.store, 1, &Job::unwatched(JobKind::Restore)).await?;
         assert_eq!(report.problems, [], "seed {seed}");
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use super::world::{TestResult, World};
 use crate::catalog;
-use crate::progress::Unwatched;
+use crate::job::{Job, JobKind};
 use crate::prune::prune;
 use crate::restore::Point;
 use crate::verify::{Hole, verify};
@@ -38,7 +38,7 @@ async fn pruning_keeps_every_point_of_the_window_and_says_what_it_removed() -> T
     }
     let error = world.restore(Point::Stamp(states[2].stamp)).await.err().ok_or("it is gone")?;
     assert!(error.to_string().contains("the archive reaches"), "{error}");
-    let report = verify(&world.store, 1, &Unwatched).await?;
+    let report = verify(&world.store, 1, &Job::unwatched(JobKind::Restore)).await?;
     assert_eq!(report.problems, [], "pruned is not lost");
     Ok(())
 }
@@ -65,7 +65,7 @@ async fn shipping_goes_on_beside_pruning() -> TestResult {
 #[tokio::test]
 async fn a_sound_archive_verifies_and_every_damaged_object_is_found() -> TestResult {
     let world = days(23, 8).await?;
-    let report = verify(&world.store, 1, &Unwatched).await?;
+    let report = verify(&world.store, 1, &Job::unwatched(JobKind::Restore)).await?;
     assert_eq!((report.problems.as_slice(), report.holes.as_slice()), (&[][..], &[][..]));
     assert_eq!(report.commits, world.states.len() as u64);
     let names = world.store.names();
@@ -83,7 +83,7 @@ async fn a_sound_archive_verifies_and_every_damaged_object_is_found() -> TestRes
                 bytes[at] ^= 0x80;
                 store.tamper(name, Some(Bytes::from(bytes)));
             }
-            let report = verify(&store, 1, &Unwatched).await?;
+            let report = verify(&store, 1, &Job::unwatched(JobKind::Restore)).await?;
             assert!(!report.problems.is_empty(), "{name}, altered: {alter}");
         }
     }
@@ -102,7 +102,7 @@ async fn a_recorded_gap_is_told_from_a_loss() -> TestResult {
     world.store.set_down(false);
     world.ship().await?;
     let after = world.last()?.stamp;
-    let report = verify(&world.store, 1, &Unwatched).await?;
+    let report = verify(&world.store, 1, &Job::unwatched(JobKind::Restore)).await?;
     assert_eq!(report.problems, []);
     assert_eq!(report.holes, [Hole { after: before, before: after, pruned: false }]);
     Ok(())

@@ -1,6 +1,6 @@
 //! A simulated engine that is being shipped, and a model that remembers every state it was in.
 
-use crate::progress::Unwatched;
+use crate::job::{Job, JobKind};
 use crate::restore::{Destination, Point, Restored, Wanted, restore};
 use crate::ship::{Direct, Settings, Shipper, Step};
 use crate::store::sim::Sim;
@@ -183,7 +183,7 @@ impl World {
         self.restores += 1;
         let dir = PathBuf::from(format!("/restored/{}", self.restores));
         let destination = Destination { env: self.env.clone(), dir: dir.clone(), options: options() };
-        let restored = restore(store, 1, &wanted, &destination, &Unwatched).await?;
+        let restored = restore(store, 1, &wanted, &destination, &Job::unwatched(JobKind::Restore)).await?;
         Ok((dir, restored))
     }
 
