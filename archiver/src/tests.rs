@@ -2,5 +2,6 @@
 
 mod damage;
 mod life;
+mod recover;
 mod upkeep;
 mod world;

@@ -18,6 +18,8 @@ use std::sync::Arc;
 pub const MARKER: &str = ".restoring";
 const MARKER_TEXT: &str = "A restore into this directory did not finish. Run the same command again and it goes on, \
     or remove the directory.\n";
+/// The marker before it is durable.
+const MARKER_NEW: &str = ".restoring.new";
 /// The most bytes of a marker that are read.
 const MARKER_BYTES_MAX: u64 = 1 << 20;
 /// What the file of a group that is done is called, before its number.
@@ -52,7 +54,7 @@ impl Target {
         fs.create_dir_all(&root).map_err(Error::io("create", &root))?;
         let names = fs.read_dir(&root).map_err(Error::io("list", &root))?;
         let unfinished = names.iter().any(|name| name == MARKER);
-        if !unfinished && !names.is_empty() {
+        if !unfinished && names.iter().any(|name| name != MARKER_NEW) {
             return Err(Error::Target { path: root, reason: "the directory is not empty".to_owned() });
         }
         let text = format!("{MARKER_TEXT}{request}");
@@ -65,7 +67,9 @@ impl Target {
             for done in names.iter().filter(|name| name.starts_with(DONE)) {
                 target.remove(&target.root.join(done))?;
             }
-            write_file(&*target.fs, &marker, text.as_bytes())?;
+            let new = target.root.join(MARKER_NEW);
+            write_file(&*target.fs, &new, text.as_bytes())?;
+            target.fs.rename(&new, &marker).map_err(Error::io("rename", &new))?;
         }
         target.fs.sync_dir(&target.root).map_err(Error::io("sync", &target.root))?;
         Ok(target)
@@ -78,7 +82,7 @@ impl Target {
 
     /// Bytes that can be written here.
     pub(crate) fn free_bytes(&self) -> Result<u64> {
-        Ok(self.fs.space(&self.root).map_err(Error::io("look at the space of", &self.root))?.free)
+        Ok(self.fs.space(&self.root).map_err(Error::io("look at the space of", &self.root))?.available)
     }
 
     /// The directory of a group.
@@ -189,7 +193,12 @@ impl GroupTarget {
     }
 }
 
+/// Writes a file, replacing one that an unfinished restore left.
 fn write_file(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> Result<()> {
+    match fs.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", path)(error)),
+        _ => {}
+    }
     let file = fs.create(path).map_err(Error::io("create", path))?;
     file.write_at(bytes, 0).map_err(Error::io("write", path))?;
     file.sync().map_err(Error::io("sync", path))

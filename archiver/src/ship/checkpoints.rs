@@ -94,7 +94,7 @@ impl Shipper {
         if let Some(table) = upload.next() {
             let (fs, scratch) = (self.engine.env().fs.clone(), self.settings.scratch.clone());
             let bytes = blocking(move || upload::read_table(&*fs, &scratch, &table)).await?;
-            self.put(Kind::Table(self.settings.group, table.digest), bytes).await?;
+            self.put(Kind::Table(self.settings.group, table.name()), bytes).await?;
             if let Some(upload) = &mut self.upload {
                 upload.done(&table);
             }
@@ -103,7 +103,7 @@ impl Shipper {
         }
         let checkpoint = upload.checkpoint().clone();
         let bytes = checkpoint.encode();
-        let name = checkpoint.name(Digest::of(&bytes));
+        let name = checkpoint.name(Digest::of(&bytes), false);
         self.put(Kind::Checkpoint(self.settings.group, name), bytes.into()).await?;
         let before = self.mark.clone();
         self.mark.checkpoint = Some(LastCheckpoint { name, made_ms: checkpoint.made_ms });

@@ -169,6 +169,7 @@ mod tests {
             time_ms: 9,
             hash: ShortHash([10; 8]),
             digest: Digest([11; 16]),
+            sealed: false,
         };
         mark.checkpoint = Some(LastCheckpoint { name, made_ms: 12 });
         let value = mark.as_engine_mark(1).value;

@@ -1,6 +1,6 @@
 //! Takes the next segment of the archive out of the engine's log.
 
-use crate::layout::{LineageFolder, SegmentName};
+use crate::layout::{Digest, LineageFolder, SegmentName};
 use crate::segment::Writer;
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -77,7 +77,7 @@ impl Gather {
             Some(writer) => {
                 let path = waiting.first().map_or(Path::new(""), |segment| &segment.path);
                 let (name, bytes) = writer.finish().map_err(Error::io("compress", path))?;
-                Ok(Gathered::Segment { name, bytes, end, consumed })
+                { let name = name.name(Digest::of(&bytes), false); Ok(Gathered::Segment { name, bytes, end, consumed }) }
             }
             // Ticks alone, but of another history: commits before them are gone.
             None if hash != end.hash => Ok(Gathered::Broken),

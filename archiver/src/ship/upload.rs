@@ -66,7 +66,7 @@ pub(crate) fn tables(made: &engine::Checkpoint) -> Result<Vec<Table>> {
     let table = |(name, bytes): &(String, u64)| {
         let digest = TableDigest::from_file_name(name);
         let what = || Error::Differs { what: format!("the engine names a table {name}") };
-        Ok(Table { digest: digest.ok_or_else(what)?, bytes: *bytes })
+        Ok(Table { digest: digest.ok_or_else(what)?, bytes: *bytes, sealed: None })
     };
     let mut tables = made.tables.iter().map(table).collect::<Result<Vec<_>>>()?;
     tables.sort_unstable();

@@ -87,7 +87,7 @@ async fn a_restored_database_goes_on_in_a_lineage_of_its_own() -> TestResult {
     }
     let result = world.restore(Point::Latest).await;
     assert!(matches!(result, Err(crate::Error::Plan(PlanError::Ambiguous { .. }))));
-    let named = Wanted { point: Point::Latest, lineage: Some(restored.lineage.id), without: Vec::new() };
+    let named = Wanted { point: Point::Latest, lineage: Some(restored.lineage.id), without: Vec::new(), scope: crate::restore::Scope::All };
     let (dir, latest) = world.restore_from(&world.store.clone(), named).await?;
     let last = world.last()?.clone();
     world.check(&dir, &latest, &last)?;
@@ -153,7 +153,7 @@ async fn a_crash_between_an_upload_and_its_record_is_no_fork() -> TestResult {
     world.commit(2)?;
     world.reopen()?;
     world.ship().await?;
-    let history = catalog::read(&world.store, 1).await?.lineages.pop().ok_or("a lineage")?;
+    let history = catalog::read(&world.archive(), 1).await?.lineages.pop().ok_or("a lineage")?;
     assert!(history.segments.len() >= 3, "the second upload reaches further");
     assert_eq!(history.windows().len(), 1);
     for state in world.states.clone() {
@@ -182,7 +182,7 @@ async fn a_backlog_over_its_bound_becomes_a_gap_that_is_recorded() -> TestResult
     let after = world.last()?.clone();
     world.commit(1)?;
     world.ship().await?;
-    let history = catalog::read(&world.store, 1).await?.lineages.pop().ok_or("a lineage")?;
+    let history = catalog::read(&world.archive(), 1).await?.lineages.pop().ok_or("a lineage")?;
     let windows = history.windows();
     assert_eq!(windows.len(), 2, "{windows:?}");
     assert_eq!(windows[0].last.stamp, before.stamp);
@@ -239,7 +239,7 @@ async fn a_checkpoint_puts_only_tables_that_the_last_one_did_not_name() -> TestR
         }
         let steps = world.ship().await?;
         let tables = steps.iter().filter(|step| **step == Step::Table).count();
-        let history = catalog::read(&world.store, 1).await?.lineages.pop().ok_or("a lineage")?;
+        let history = catalog::read(&world.archive(), 1).await?.lineages.pop().ok_or("a lineage")?;
         let last = history.checkpoints.last().and_then(|entry| entry.whole()).ok_or("a checkpoint")?;
         assert!(tables < last.tables.len(), "{tables} of {}", last.tables.len());
     }
@@ -307,7 +307,7 @@ async fn power_cuts_and_failing_requests_leave_every_acknowledged_commit_restora
             let (dir, restored) = world.restore(Point::Stamp(state.stamp)).await?;
             world.check(&dir, &restored, state)?;
         }
-        let report = verify(&world.store, 1, &Job::unwatched(JobKind::Restore)).await?;
+        let report = verify(&world.archive(), 1, &Job::unwatched(JobKind::Restore)).await?;
         assert_eq!(report.problems, [], "seed {seed}");
     }
     Ok(())

@@ -4,6 +4,7 @@ use crate::job::{Job, JobKind};
 use crate::restore::{Destination, Point, Restored, Wanted, restore};
 use crate::ship::{Direct, Settings, Shipper, Step};
 use crate::store::sim::Sim;
+use crate::Archive;
 use engine::env::sim::{SimClock, SimRandom, env};
 use engine::{ContentHash, Direction, Engine, Env, Options, Record, Versionstamp, WriteBatch};
 use std::collections::BTreeMap;
@@ -63,6 +64,19 @@ impl World {
         let (dir, store) = (PathBuf::from("/db"), Sim::new());
         let (engine, _) = Engine::open(env.clone(), &dir, options())?;
         let settings = Settings { object_bytes_max: 2 << 10, ..Settings::new(PathBuf::from("/scratch")) };
+        let shipper = ship(&engine, &store, &settings)?;
+        let random = SimRandom::new(seed);
+        let states = Vec::new();
+        Ok(Self { env, disk, clock, random, engine, store, shipper, settings, states, dir, restores: 0 })
+    }
+
+    /// Another group of the same cluster: on the same clock, shipped to the same store.
+    pub(super) fn of_group(seed: u64, group: u64, other: &World) -> Result<Self, Box<dyn std::error::Error>> {
+        let (env, disk, _clock) = env(seed);
+        let env = Env { clock: other.env.clock.clone(), ..env };
+        let (dir, store, clock) = (PathBuf::from("/db"), other.store.clone(), other.clock.clone());
+        let (engine, _) = Engine::open(env.clone(), &dir, options())?;
+        let settings = Settings { group, ..other.settings.clone() };
         let shipper = ship(&engine, &store, &settings)?;
         let random = SimRandom::new(seed);
         let states = Vec::new();
@@ -165,6 +179,16 @@ impl World {
         }
     }
 
+    /// The store, as who reads it has it.
+    pub(super) fn archive(&self) -> Archive {
+        self.archive_of(&self.store)
+    }
+
+    /// Another store, read in the same way.
+    pub(super) fn archive_of(&self, store: &Sim) -> Archive {
+        Archive::plain(Arc::new(store.clone()))
+    }
+
     pub(super) fn last(&self) -> Result<&State, &'static str> {
         self.states.last().ok_or("something was committed")
     }
@@ -172,7 +196,7 @@ impl World {
     /// Restores a point into a new directory.
     pub(super) async fn restore(&mut self, point: Point) -> Result<(PathBuf, Restored), crate::Error> {
         let store = self.store.clone();
-        self.restore_from(&store, Wanted { point, lineage: None, without: Vec::new() }).await
+        self.restore_from(&store, Wanted::at(point)).await
     }
 
     pub(super) async fn restore_from(
@@ -182,8 +206,8 @@ impl World {
     ) -> Result<(PathBuf, Restored), crate::Error> {
         self.restores += 1;
         let dir = PathBuf::from(format!("/restored/{}", self.restores));
-        let destination = Destination { env: self.env.clone(), dir: dir.clone(), options: options() };
-        let restored = restore(store, 1, &wanted, &destination, &Job::unwatched(JobKind::Restore)).await?;
+        let destination = Destination { env: self.env.clone(), dir: dir.clone(), options: options(), threads: false };
+        let restored = restore(&self.archive_of(store), 1, &wanted, &destination, &Job::unwatched(JobKind::Restore)).await?;
         Ok((dir, restored))
     }
 
