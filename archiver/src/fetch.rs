@@ -31,12 +31,7 @@ pub(crate) async fn segment(
 }
 
 /// The bytes of a table, which have the digest in its name.
-pub(crate) async fn table(
-    archive: &Archive,
-    history: &History,
-    group: u64,
-    table: &Table,
-) -> Result<Bytes> {
+pub(crate) async fn table(archive: &Archive, history: &History, group: u64, table: &Table) -> Result<Bytes> {
     let object = history.object(Kind::Table(group, table.name()));
     archive.fetch_table(&object, table).await
 }

@@ -92,8 +92,8 @@ fn base(history: &History, oldest_ms: u64) -> Option<Versionstamp> {
 mod tests {
     use super::*;
     use crate::catalog::window::tests::{Builder, stamp};
-    use crate::layout::TableDigest;
     use crate::catalog::{Content, Table as Listed};
+    use crate::layout::TableDigest;
 
     /// Commits 1 to 20 at 10 to 200 ms, checkpoints at 7 and 15.
     fn history() -> Builder {
@@ -137,12 +137,12 @@ mod tests {
     #[test]
     fn tables_stay_while_they_are_named_or_young() {
         let mut history = history().0;
-        let digest = |n: u8| crate::layout::TableName { digest: TableDigest([n; 32]), sealed: None };
+        let digest = |n: u8| TableName { digest: TableDigest([n; 32]), sealed: None };
         for (n, modified_ms) in [(1, 0), (2, 0), (3, GRACE_MS)] {
             history.tables.insert(digest(n), Listed { bytes: 1, modified_ms });
         }
         if let Content::Whole(checkpoint) = &mut history.checkpoints[1].content {
-            checkpoint.tables.push(Table { digest: TableDigest([1; 32]), bytes: 1, sealed: None });
+            checkpoint.tables.push(Table { digest: digest(1).digest, bytes: 1, sealed: None });
         }
         let now = GRACE_MS + 1;
         assert_eq!(choose(&history, now, 1).tables, [digest(2)]);

@@ -35,7 +35,9 @@ pub const fn sealed_len_max(plain_bytes: u64) -> u64 {
 #[non_exhaustive]
 pub enum KeyError {
     /// It is not a recipient. Write the public key that age-keygen prints.
-    #[error("{text} is not an age recipient: expected age1 and 58 letters and digits, as age-keygen prints it")]
+    #[error(
+        "{text} is not an age recipient: expected age1 and 58 letters and digits, as age-keygen prints it"
+    )]
     Recipient {
         /// What was given.
         text: String,
@@ -62,7 +64,9 @@ pub enum KeyError {
     #[error("it holds no age identity: expected AGE-SECRET-KEY-1..., as age-keygen writes it")]
     NoIdentity,
     /// A secret stands where a public key belongs: it would be on every node. Give the public key.
-    #[error("an age identity is given as a recipient: give the public key, and keep the identity off the nodes")]
+    #[error(
+        "an age identity is given as a recipient: give the public key, and keep the identity off the nodes"
+    )]
     SecretAsRecipient,
 }
 
@@ -138,7 +142,8 @@ impl Recipients {
         Digest::of(self.names().join("\n").as_bytes())
     }
 
-    fn names(&self) -> Vec<String> {
+    /// Them, sorted.
+    pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.list.iter().map(ToString::to_string).collect();
         names.sort_unstable();
         names
@@ -155,7 +160,8 @@ impl Recipients {
         }
         let failed = |reason: String| Error::Seal { reason };
         let recipients = self.list.iter().map(|recipient| recipient as &dyn age::Recipient);
-        let encryptor = age::Encryptor::with_recipients(recipients).map_err(|error| failed(error.to_string()))?;
+        let encryptor =
+            age::Encryptor::with_recipients(recipients).map_err(|error| failed(error.to_string()))?;
         let capacity = usize::try_from(sealed_len_max(plain.len() as u64)).unwrap_or(0);
         let write = || {
             let mut writer = encryptor.wrap_output(Vec::with_capacity(capacity))?;
@@ -217,7 +223,8 @@ impl Identities {
             offset: 0,
             expected: expected.to_owned(),
         };
-        let decryptor = age::Decryptor::new_buffered(stored).map_err(|_reason| damaged("the head of an age file"))?;
+        let decryptor =
+            age::Decryptor::new_buffered(stored).map_err(|_reason| damaged("the head of an age file"))?;
         let identities = self.list.iter().map(|identity| identity as &dyn age::Identity);
         let reader = match decryptor.decrypt(identities) {
             Ok(reader) => reader,

@@ -4,9 +4,8 @@
 
 use super::GROUP;
 use crate::connect::errors::Chain;
-use archiver::store::ObjectStore;
+use archiver::Archive;
 use replication::ServingClock;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -19,7 +18,7 @@ const TURNS: u32 = 24;
 
 /// Prunes until `stopping` is true.
 pub(super) async fn run(
-    store: Arc<dyn ObjectStore>,
+    archive: Archive,
     clock: ServingClock,
     keep_ms: u64,
     mut stopping: watch::Receiver<bool>,
@@ -28,7 +27,7 @@ pub(super) async fn run(
         let mut failing = false;
         loop {
             tokio::time::sleep(pause(keep_ms)).await;
-            failing = turn(&*store, clock.now_ms(), keep_ms, failing).await;
+            failing = turn(&archive, clock.now_ms(), keep_ms, failing).await;
         }
     };
     tokio::select! {
@@ -43,8 +42,8 @@ fn pause(keep_ms: u64) -> Duration {
 }
 
 /// One turn; returns whether it failed.
-async fn turn(store: &dyn ObjectStore, now_ms: u64, keep_ms: u64, failing: bool) -> bool {
-    match archiver::prune::prune(store, GROUP, now_ms, keep_ms).await {
+async fn turn(archive: &Archive, now_ms: u64, keep_ms: u64, failing: bool) -> bool {
+    match archiver::prune::prune(archive, GROUP, now_ms, keep_ms).await {
         Ok(pruned) => {
             if pruned.objects > 0 {
                 tracing::info!(
@@ -56,8 +55,12 @@ async fn turn(store: &dyn ObjectStore, now_ms: u64, keep_ms: u64, failing: bool)
         }
         Err(error) => {
             if !failing {
-                let (archive, error) = (store.location(), Chain(&error).to_string());
-                tracing::warn!(archive, error, "cannot remove what is old from the archive; trying again");
+                let (location, error) = (archive.location(), Chain(&error).to_string());
+                tracing::warn!(
+                    archive = location,
+                    error,
+                    "cannot remove what is old from the archive; trying again"
+                );
             }
             true
         }
@@ -68,6 +71,7 @@ async fn turn(store: &dyn ObjectStore, now_ms: u64, keep_ms: u64, failing: bool)
 mod tests {
     use super::*;
     use archiver::store::sim::Sim;
+    use std::sync::Arc;
 
     #[test]
     fn a_turn_comes_often_enough_and_not_too_often() {
@@ -79,10 +83,11 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_remembered_until_it_is_over() {
         let store = Sim::new();
+        let archive = Archive::plain(Arc::new(store.clone()));
         store.set_down(true);
-        assert!(turn(&store, 10, 1, false).await);
+        assert!(turn(&archive, 10, 1, false).await);
         store.set_down(false);
-        assert!(!turn(&store, 10, 1, true).await);
+        assert!(!turn(&archive, 10, 1, true).await);
     }
 
     #[tokio::test(start_paused = true)]
@@ -90,7 +95,7 @@ mod tests {
         let store = Arc::new(Sim::new());
         let (stop, stopping) = watch::channel(false);
         let clock = ServingClock::new(crate::testing::FakeClock::at(1), 0);
-        let running = tokio::spawn(run(store.clone(), clock, 1, stopping));
+        let running = tokio::spawn(run(Archive::plain(store.clone()), clock, 1, stopping));
         tokio::time::timeout(TURN_MIN * 3, async {
             while store.requests() == 0 {
                 tokio::time::sleep(TURN_MIN / 10).await;

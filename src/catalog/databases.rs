@@ -108,6 +108,14 @@ pub fn end_database(view: &View<'_>, id_or_name: &str, now_ms: u64) -> Result<(U
     Ok((id, row, change))
 }
 
+/// The keys of the catalog that tell of one database, and the one that keeps numbers from being given twice.
+pub fn rows_of_database(id: Uuid, name: &str) -> Vec<Vec<u8>> {
+    [database_key(id), name_key(name), NEXT_DATABASE.to_vec()]
+        .iter()
+        .map(|key| replication::engine_key(replication::SYSTEM_DATABASE, key))
+        .collect()
+}
+
 fn is_active(found: &Found<DatabaseRow>) -> bool {
     found.row.state == DatabaseState::Active
 }

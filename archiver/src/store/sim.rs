@@ -26,6 +26,7 @@ struct State {
     requests: u64,
     faults: Vec<Fault>,
     down: bool,
+    reads_refused: bool,
 }
 
 /// A store in memory.
@@ -56,6 +57,11 @@ impl Sim {
     /// Fails every request from now on, or none any more.
     pub fn set_down(&self, down: bool) {
         self.state().down = down;
+    }
+
+    /// Refuses to read and to list from now on, or not any more: the credentials of a shipper.
+    pub fn refuse_reads(&self, refused: bool) {
+        self.state().reads_refused = refused;
     }
 
     /// Sets the time that new objects get, Unix milliseconds.
@@ -96,7 +102,12 @@ impl Sim {
     fn request<T>(&self, action: String, act: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
         let mut state = self.state();
         state.requests += 1;
-        let fault = if state.down { Some(Fault::Unreachable) } else { state.faults.pop() };
+        let reads = action.starts_with("read ") || action.starts_with("list ");
+        let fault = match (state.down, state.reads_refused && reads) {
+            (true, _) => Some(Fault::Unreachable),
+            (false, true) => Some(Fault::Refused),
+            (false, false) => state.faults.pop(),
+        };
         let location = self.location();
         let source = Arc::new(Simulated);
         match fault {

@@ -89,11 +89,17 @@ async fn a_failed_restore_leaves_nothing_that_looks_like_data() -> TestResult {
     let dir = PathBuf::from("/restored/again");
     let destination = Destination { env: world.env.clone(), dir: dir.clone(), options: options(), threads: false };
     let point = wanted(Point::Stamp(last.stamp));
-    assert!(restore(&world.archive_of(&store), 1, &point, &destination, &Job::unwatched(JobKind::Restore)).await.is_err());
+    assert!(
+        restore(&world.archive_of(&store), 1, &point, &destination, &Job::unwatched(JobKind::Restore))
+            .await
+            .is_err()
+    );
     assert!(world.env.fs.exists(&dir.join(MARKER))?, "what is unfinished says so");
     // The object is brought back, and the same command works.
     store.tamper(&tail, Some(old));
-    let restored = restore(&world.archive_of(&store), 1, &point, &destination, &Job::unwatched(JobKind::Restore)).await?;
+    let restored =
+        restore(&world.archive_of(&store), 1, &point, &destination, &Job::unwatched(JobKind::Restore))
+            .await?;
     world.check(&dir, &restored, &last)
 }
 
@@ -111,7 +117,8 @@ async fn an_interrupted_restore_is_done_again_and_other_directories_are_refused(
     assert!(matches!(result, Err(Error::Target { .. })), "somebody's data stays");
     assert!(fs.exists(&dir.join("groups/1/manifest"))?);
     fs.create(&dir.join(MARKER))?;
-    let restored = restore(&world.archive(), 1, &point, &destination, &Job::unwatched(JobKind::Restore)).await?;
+    let restored =
+        restore(&world.archive(), 1, &point, &destination, &Job::unwatched(JobKind::Restore)).await?;
     world.check(&dir, &restored, &last)?;
     assert!(!fs.exists(&dir.join(MARKER))?);
     Ok(())
