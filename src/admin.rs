@@ -13,6 +13,9 @@
 //! | GET `/databases` | which databases there are |
 //! | POST `/databases` | makes one: `name` |
 //! | DELETE `/databases/<id or name>` | deletes one |
+//! | GET `/jobs` | long work of the node that is asked |
+//! | POST `/jobs/<id>/cancel` | asks a job to stop |
+//! | PUT `/jobs/<id>/rate` | bounds its bytes a second: `bytesPerS`, or null |
 //!
 //! - Every request carries the access token. Any node takes any request.
 //! - What is refused is answered with one sentence, as JSON: `{"error": "..."}`.
@@ -25,6 +28,8 @@ use crate::catalog::CatalogError;
 use crate::cluster::operator::{JoinRequest, Operator, OperatorError};
 use crate::cluster::seam::ClusterError;
 use crate::connect::wire::{self, Body};
+use crate::jobs::JobReport;
+use archiver::job::{Job, JobId, Jobs};
 use hyper::{Method, Response, StatusCode};
 use replication::{GroupId, NodeId};
 use routes::{Command, Refused};
@@ -44,6 +49,13 @@ struct ErrorBody<'a> {
 #[derive(Debug, Clone)]
 pub struct Admin {
     operator: Operator,
+    jobs: Jobs,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct JobRate {
+    bytes_per_s: Option<u64>,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -74,9 +86,9 @@ struct Named {
 }
 
 impl Admin {
-    /// Answers through this operator.
-    pub const fn new(operator: Operator) -> Admin {
-        Admin { operator }
+    /// Answers through this operator, and shows these jobs.
+    pub const fn new(operator: Operator, jobs: Jobs) -> Admin {
+        Admin { operator, jobs }
     }
 
     /// Answers a request for a path after [`ADMIN_PATH`].
@@ -127,7 +139,25 @@ impl Admin {
             Command::DeleteDatabase(which) => {
                 operator.delete_database(&which).await.map(|deleted| json(&deleted))
             }
+            Command::Jobs => {
+                let jobs = self.jobs.list().into_iter().map(JobReport::from);
+                Ok(json(&jobs.collect::<Vec<_>>()))
+            }
+            Command::CancelJob(id) => Ok(self.job(id, |job| job.cancel())),
+            Command::ThrottleJob(id) => {
+                let JobRate { bytes_per_s } = read(body)?;
+                Ok(self.job(id, |job| job.set_bytes_per_s_max(bytes_per_s)))
+            }
         }
+    }
+
+    /// Does something to a job, and shows it.
+    fn job(&self, id: JobId, act: impl FnOnce(&Job)) -> Response<Body> {
+        let Some(job) = self.jobs.get(id) else {
+            return error(StatusCode::NOT_FOUND, "this node knows no such job: see cairn jobs list");
+        };
+        act(&job);
+        json(&JobReport::from(job.status()))
     }
 }
 

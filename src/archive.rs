@@ -15,6 +15,7 @@ use crate::data_dir::{self, DataDir};
 use crate::database::Database;
 use crate::metrics::ArchiveLag;
 use archiver::Archive;
+use archiver::job::Jobs;
 use archiver::ship::{Keep, ProgressLog, Shipper, Status};
 use archiver::store::local::Local;
 use archiver::store::retry::Retrying;
@@ -84,16 +85,24 @@ impl Shipping {
         settings: &Settings,
         dir: &DataDir,
         database: Database,
+        jobs: Jobs,
     ) -> Shipping {
         let how = archiver::ship::Settings {
             group: GROUP,
+            jobs: Some(jobs.clone()),
             checkpoint_interval_ms: settings.checkpoint_interval_ms,
             ..archiver::ship::Settings::new(dir.scratch())
         };
         let (stop, stopping) = watch::channel(false);
         if let Some(keep_ms) = kept_ms(settings) {
             let clock = database.clock().clone();
-            tokio::spawn(pruning::run(Archive::plain(Arc::clone(&store)), clock, keep_ms, stopping.clone()));
+            tokio::spawn(pruning::run(
+                Archive::plain(Arc::clone(&store)),
+                clock,
+                keep_ms,
+                jobs,
+                stopping.clone(),
+            ));
         }
         let (told, status) = watch::channel(Status::default());
         let follower = Follower { database, store, how, keep: Keep::new(), status: told };

@@ -14,6 +14,7 @@ pub mod cluster;
 mod columns;
 pub mod db;
 pub mod import;
+pub mod jobs;
 mod operate;
 pub mod pitr;
 pub mod recover;
@@ -46,6 +47,8 @@ enum Command {
     Cluster(cluster::Args),
     /// Make, show and delete databases
     Db(db::Args),
+    /// Show, cancel and slow long work: backups, restores, verifications
+    Jobs(jobs::Args),
     /// Show what an archive can bring back, or check it
     Pitr(pitr::Args),
     /// Bring a point of an archive back as a data directory
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(*args),
         Command::Cluster(args) => cluster::run(args),
         Command::Db(args) => db::run(args),
+        Command::Jobs(args) => jobs::run(args),
         Command::Pitr(args) => pitr::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Verify(args) => verify::run(args),

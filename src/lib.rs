@@ -15,6 +15,7 @@ pub mod connect;
 pub mod data_dir;
 pub mod database;
 pub mod import;
+pub mod jobs;
 pub mod metrics;
 pub mod server;
 pub mod telemetry;

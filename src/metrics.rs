@@ -4,6 +4,7 @@
 //! - The engine's numbers are read at each scrape, nothing is kept twice.
 
 mod engine_collector;
+mod job_collector;
 mod raft_collector;
 
 pub use engine_collector::ArchiveLag;
@@ -11,7 +12,7 @@ use engine_collector::EngineCollector;
 use raft_collector::RaftCollector;
 
 use crate::database::Database;
-
+use archiver::job::Jobs;
 use parking_lot::RwLock;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -109,6 +110,11 @@ impl Metrics {
     /// Also shows how a node stands in its groups.
     pub fn add_node(&self, node: Node) {
         self.registry.write().register_collector(Box::new(RaftCollector::new(node)));
+    }
+
+    /// Also shows long work.
+    pub fn add_jobs(&self, jobs: Jobs) {
+        self.registry.write().register_collector(Box::new(job_collector::JobCollector::new(jobs)));
     }
 
     /// Also shows how far the archive is behind. `lag` is asked at each scrape.

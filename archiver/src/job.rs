@@ -9,7 +9,7 @@ mod rate;
 use crate::{Error, Result};
 use engine::{Clock, Random};
 use rate::{Pace, Rate};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,8 +40,7 @@ impl FromStr for JobId {
 }
 
 /// What a job does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum JobKind {
     /// Uploads a checkpoint.
     Backup,
@@ -70,6 +69,41 @@ impl JobKind {
             Self::Merge => "merge",
             Self::Sync => "sync",
             Self::Import => "import",
+        }
+    }
+}
+
+impl JobKind {
+    /// Every one.
+    pub const ALL: [JobKind; 7] =
+        [Self::Backup, Self::Restore, Self::Verify, Self::Prune, Self::Merge, Self::Sync, Self::Import];
+}
+
+/// How jobs of one kind have ended since the process began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Those that work.
+    pub working: u64,
+    /// Those that ended as they should.
+    pub done: u64,
+    /// Those that were cancelled.
+    pub cancelled: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// When the last one ended as it should, Unix milliseconds.
+    pub last_done_ms: Option<u64>,
+}
+
+impl Tally {
+    fn add(&mut self, status: &JobStatus) {
+        match &status.outcome {
+            None => self.working += 1,
+            Some(Outcome::Done(_)) => {
+                self.done += 1;
+                self.last_done_ms = self.last_done_ms.max(status.ended_ms);
+            }
+            Some(Outcome::Cancelled) => self.cancelled += 1,
+            Some(Outcome::Failed(_)) => self.failed += 1,
         }
     }
 }
@@ -307,7 +341,31 @@ fn elapsed_ms(clock: &dyn Clock) -> u64 {
 pub struct Jobs {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
-    known: Arc<Mutex<VecDeque<Job>>>,
+    known: Arc<Mutex<Known>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    jobs: VecDeque<Job>,
+    /// Of those that are known no more.
+    forgotten: BTreeMap<JobKind, Tally>,
+}
+
+impl Known {
+    /// Forgets the oldest of those that have ended, past [`ENDED_MAX`].
+    fn forget(&mut self) {
+        let mut ended = self.jobs.iter().filter(|job| job.status().outcome.is_some()).count();
+        let forgotten = &mut self.forgotten;
+        self.jobs.retain(|job| {
+            let status = job.status();
+            let goes = ended > ENDED_MAX && status.outcome.is_some();
+            if goes {
+                ended -= 1;
+                forgotten.entry(status.kind).or_default().add(&status);
+            }
+            !goes
+        });
+    }
 }
 
 impl Jobs {
@@ -322,27 +380,35 @@ impl Jobs {
         self.random.fill(&mut id);
         let job = Job::new(JobId(u64::from_be_bytes(id)), kind, subject, Arc::clone(&self.clock));
         let mut known = self.lock();
-        known.push_back(job.clone());
-        let mut ended = known.iter().filter(|job| job.status().outcome.is_some()).count();
-        known.retain(|job| {
-            let goes = ended > ENDED_MAX && job.status().outcome.is_some();
-            ended -= usize::from(goes);
-            !goes
-        });
+        known.jobs.push_back(job.clone());
+        known.forget();
         job
     }
 
     /// All that are known, oldest first.
     pub fn list(&self) -> Vec<JobStatus> {
-        self.lock().iter().map(Job::status).collect()
+        self.lock().jobs.iter().map(Job::status).collect()
     }
 
     /// The job of an id.
     pub fn get(&self, id: JobId) -> Option<Job> {
-        self.lock().iter().find(|job| job.id() == id).cloned()
+        self.lock().jobs.iter().find(|job| job.id() == id).cloned()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Job>> {
+    /// How those of a kind have ended, those that are known no more among them.
+    pub fn tally(&self, kind: JobKind) -> Tally {
+        let known = self.lock();
+        let mut tally = known.forgotten.get(&kind).copied().unwrap_or_default();
+        known
+            .jobs
+            .iter()
+            .map(Job::status)
+            .filter(|status| status.kind == kind)
+            .for_each(|job| tally.add(&job));
+        tally
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,6 +4,7 @@
 //! what names others goes before what is named.
 
 use crate::catalog;
+use crate::job::Job;
 use crate::layout::{Kind, PrunedName};
 use crate::retention;
 use crate::{Archive, Result};
@@ -24,7 +25,8 @@ pub struct Pruned {
 /// # Errors
 ///
 /// What the store says. What was not removed is removed the next time.
-pub async fn prune(archive: &Archive, group: u64, now_ms: u64, keep_ms: u64) -> Result<Pruned> {
+pub async fn prune(archive: &Archive, group: u64, now_ms: u64, keep_ms: u64, job: &Job) -> Result<Pruned> {
+    job.phase("listing");
     let (mut pruned, store) = (Pruned::default(), archive.store());
     for history in catalog::read(archive, group).await?.lineages {
         let removal = retention::choose(&history, now_ms, keep_ms);
@@ -40,7 +42,9 @@ pub async fn prune(archive: &Archive, group: u64, now_ms: u64, keep_ms: u64) -> 
         store.put(&history.object(Kind::Pruned(group, record)), text.into()).await?;
         let (naming, named): (Vec<String>, Vec<String>) =
             names.into_iter().partition(|name| name.ends_with(".ckpt"));
+        job.phase("removing");
         for names in [naming, named] {
+            job.checkpoint()?;
             pruned.objects += names.len() as u64;
             let removals = futures::stream::iter(names).map(|name| async move { store.delete(&name).await });
             removals.buffer_unordered(REMOVALS_MAX).try_collect::<()>().await?;

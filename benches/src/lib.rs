@@ -5,5 +5,6 @@ pub mod disk;
 pub mod etcd;
 pub mod failover;
 pub mod page;
+pub mod s3;
 pub mod servers;
 pub mod table;

@@ -52,6 +52,24 @@ impl Server {
         Server::start(command, "cairn", "cairn serve --data <fresh>".to_owned(), folder)
     }
 
+    /// Starts `cairn serve` with further arguments and variables.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn cairn_with(
+        binary: &Path,
+        folder: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> anyhow::Result<Server> {
+        let mut command = Command::new(binary);
+        command.arg("serve").arg("--data").arg(folder.join("data")).args(arguments);
+        command.envs(variables.iter().copied());
+        let shown = ["cairn serve --data <fresh>", &arguments.join(" ")].join(" ");
+        Server::start(command, "cairn", shown, folder)
+    }
+
     fn start(
         mut command: Command,
         name: &'static str,

@@ -1,5 +1,6 @@
 //! Which request is which command. Pure.
 
+use archiver::job::JobId;
 use hyper::Method;
 use replication::NodeId;
 
@@ -17,6 +18,9 @@ pub(super) enum Command {
     Databases,
     CreateDatabase,
     DeleteDatabase(String),
+    Jobs,
+    CancelJob(JobId),
+    ThrottleJob(JobId),
 }
 
 /// Why a request is none.
@@ -47,8 +51,15 @@ pub(super) fn command(method: &Method, path: &str, query: Option<&str>) -> Resul
         ["cluster", "regions"] => either(Command::Regions, Method::PUT, Command::SetPrimaryRegion),
         ["databases"] => either(Command::Databases, Method::POST, Command::CreateDatabase),
         ["databases", which] => with(Method::DELETE, Command::DeleteDatabase((*which).to_owned())),
+        ["jobs"] => with(Method::GET, Command::Jobs),
+        ["jobs", id, "cancel"] => with(Method::POST, Command::CancelJob(job(id)?)),
+        ["jobs", id, "rate"] => with(Method::PUT, Command::ThrottleJob(job(id)?)),
         _ => Err(Refused::NotFound),
     }
+}
+
+fn job(id: &str) -> Result<JobId, Refused> {
+    id.parse().map_err(|reason| Refused::Invalid(format!("'{id}' is not a job: {reason}")))
 }
 
 fn node(id: &str) -> Result<NodeId, Refused> {
@@ -93,6 +104,15 @@ mod tests {
             (Method::POST, "/databases", None, Ok(Command::CreateDatabase)),
             (Method::DELETE, "/databases/shop", None, Ok(Command::DeleteDatabase("shop".to_owned()))),
             (Method::GET, "/databases/shop", None, Err(Refused::Method)),
+            (Method::GET, "/jobs", None, Ok(Command::Jobs)),
+            (Method::POST, "/jobs/00000000000000ff/cancel", None, Ok(Command::CancelJob(JobId(255)))),
+            (Method::PUT, "/jobs/00000000000000ff/rate", None, Ok(Command::ThrottleJob(JobId(255)))),
+            (
+                Method::POST,
+                "/jobs/7/cancel",
+                None,
+                refused("'7' is not a job: a job id is 16 hexadecimal digits"),
+            ),
             (Method::GET, "/cluster/", None, Err(Refused::NotFound)),
             (Method::GET, "", None, Err(Refused::NotFound)),
         ] {

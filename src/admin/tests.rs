@@ -1,6 +1,7 @@
 use super::*;
 use crate::cluster::testing::alone;
 use crate::testing::TestResult;
+use archiver::job::JobKind;
 use serde_json::Value;
 
 async fn ask(
@@ -16,10 +17,38 @@ async fn ask(
     Ok((status, serde_json::from_slice(&bytes)?))
 }
 
+fn jobs() -> Jobs {
+    let env = engine::Env::real();
+    Jobs::new(env.clock, env.random)
+}
+
+#[tokio::test]
+async fn a_job_is_shown_slowed_and_cancelled() -> TestResult {
+    let (_cluster, operator, _) = alone()?;
+    let jobs = jobs();
+    let admin = Admin::new(operator, jobs.clone());
+    let job = jobs.begin(JobKind::Verify, "file:///archive".to_owned());
+    job.total_bytes(10);
+    let (_, shown) = ask(&admin, Method::GET, "/jobs", "").await?;
+    assert_eq!((&shown[0]["kind"], &shown[0]["state"]), (&Value::from("verify"), &Value::from("working")));
+    assert_eq!((&shown[0]["id"], &shown[0]["bytesTotal"]), (&job.id().to_string().into(), &Value::from(10)));
+    let path = |what: &str| format!("/jobs/{}/{what}", job.id());
+    let (status, slowed) = ask(&admin, Method::PUT, &path("rate"), r#"{"bytesPerS":5}"#).await?;
+    assert_eq!((status, &slowed["bytesPerSMax"]), (200, &Value::from(5)), "{slowed}");
+    let (status, cancelling) = ask(&admin, Method::POST, &path("cancel"), "").await?;
+    assert_eq!((status, &cancelling["state"]), (200, &Value::from("cancelling")), "{cancelling}");
+    assert!(job.checkpoint().is_err());
+    job.conclude(&job.checkpoint(), |()| String::new());
+    let (_, shown) = ask(&admin, Method::GET, "/jobs", "").await?;
+    assert_eq!(shown[0]["state"], "cancelled", "{shown}");
+    assert_eq!(ask(&admin, Method::POST, "/jobs/0000000000000000/cancel", "").await?.0, 404);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_cluster_is_operated_in_json() -> TestResult {
     let (_cluster, operator, _) = alone()?;
-    let admin = Admin::new(operator);
+    let admin = Admin::new(operator, jobs());
     let join = r#"{"address":"10.0.0.2:4513","votes":true,"attempt":"00000000000000000000000000000002"}"#;
     let (status, answer) = ask(&admin, Method::POST, "/cluster/join", join).await?;
     assert_eq!((status, &answer["node"]), (200, &Value::from(2)), "{answer}");
@@ -37,7 +66,7 @@ async fn a_cluster_is_operated_in_json() -> TestResult {
 #[tokio::test]
 async fn what_is_refused_has_a_status_and_a_sentence() -> TestResult {
     let (cluster, operator, _) = alone()?;
-    let admin = Admin::new(operator);
+    let admin = Admin::new(operator, jobs());
     for (method, path, body, expected, words) in [
         (Method::GET, "/nowhere", "", 404, "there is nothing at this path"),
         (Method::PUT, "/cluster", "", 405, "this path takes other methods"),

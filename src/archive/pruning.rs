@@ -5,6 +5,7 @@
 use super::GROUP;
 use crate::connect::errors::Chain;
 use archiver::Archive;
+use archiver::job::{Job, JobKind, Jobs};
 use replication::ServingClock;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -21,13 +22,15 @@ pub(super) async fn run(
     archive: Archive,
     clock: ServingClock,
     keep_ms: u64,
+    jobs: Jobs,
     mut stopping: watch::Receiver<bool>,
 ) {
     let prune = async {
         let mut failing = false;
         loop {
             tokio::time::sleep(pause(keep_ms)).await;
-            failing = turn(&archive, clock.now_ms(), keep_ms, failing).await;
+            let job = jobs.begin(JobKind::Prune, archive.location());
+            failing = turn(&archive, clock.now_ms(), keep_ms, &job, failing).await;
         }
     };
     tokio::select! {
@@ -42,8 +45,10 @@ fn pause(keep_ms: u64) -> Duration {
 }
 
 /// One turn; returns whether it failed.
-async fn turn(archive: &Archive, now_ms: u64, keep_ms: u64, failing: bool) -> bool {
-    match archiver::prune::prune(archive, GROUP, now_ms, keep_ms).await {
+async fn turn(archive: &Archive, now_ms: u64, keep_ms: u64, job: &Job, failing: bool) -> bool {
+    let done = archiver::prune::prune(archive, GROUP, now_ms, keep_ms, job).await;
+    job.conclude(&done, |pruned| format!("{} objects removed", pruned.objects));
+    match done {
         Ok(pruned) => {
             if pruned.objects > 0 {
                 tracing::info!(
@@ -85,9 +90,9 @@ mod tests {
         let store = Sim::new();
         let archive = Archive::plain(Arc::new(store.clone()));
         store.set_down(true);
-        assert!(turn(&archive, 10, 1, false).await);
+        assert!(turn(&archive, 10, 1, &Job::unwatched(JobKind::Prune), false).await);
         store.set_down(false);
-        assert!(!turn(&archive, 10, 1, true).await);
+        assert!(!turn(&archive, 10, 1, &Job::unwatched(JobKind::Prune), true).await);
     }
 
     #[tokio::test(start_paused = true)]
@@ -95,7 +100,9 @@ mod tests {
         let store = Arc::new(Sim::new());
         let (stop, stopping) = watch::channel(false);
         let clock = ServingClock::new(crate::testing::FakeClock::at(1), 0);
-        let running = tokio::spawn(run(Archive::plain(store.clone()), clock, 1, stopping));
+        let env = engine::Env::real();
+        let jobs = Jobs::new(env.clock, env.random);
+        let running = tokio::spawn(run(Archive::plain(store.clone()), clock, 1, jobs.clone(), stopping));
         tokio::time::timeout(TURN_MIN * 3, async {
             while store.requests() == 0 {
                 tokio::time::sleep(TURN_MIN / 10).await;
@@ -105,5 +112,6 @@ mod tests {
         .expect("a turn came");
         stop.send_replace(true);
         running.await.expect("it ends");
+        assert!(jobs.tally(JobKind::Prune).done > 0);
     }
 }

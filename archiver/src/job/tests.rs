@@ -55,6 +55,13 @@ fn those_that_work_are_never_forgotten() {
     assert!(jobs.get(working.id()).is_some());
     assert!(first_ended.is_some_and(|id| jobs.get(id).is_none()));
     assert_eq!(jobs.list().len(), ENDED_MAX + 2);
+    let pruned = jobs.tally(JobKind::Prune);
+    assert_eq!(
+        (pruned.done, pruned.last_done_ms),
+        (ENDED_MAX as u64 + 1, Some(1_000)),
+        "but they are counted"
+    );
+    assert_eq!(jobs.tally(JobKind::Backup), Tally { working: 1, ..Tally::default() });
 }
 
 #[test]

@@ -26,9 +26,9 @@ async fn pruning_keeps_every_point_of_the_window_and_says_what_it_removed() -> T
     let mut world = days(21, 60).await?;
     let now = world.env.clock.now_ms();
     let before = world.store.names().len();
-    let pruned = prune(&world.archive(), 1, now, 5 * HOUR_MS).await?;
+    let pruned = prune(&world.archive(), 1, now, 5 * HOUR_MS, &Job::unwatched(JobKind::Prune)).await?;
     assert!(pruned.objects > 20 && world.store.names().len() < before, "{pruned:?}");
-    let again = prune(&world.archive(), 1, now, 5 * HOUR_MS).await?;
+    let again = prune(&world.archive(), 1, now, 5 * HOUR_MS, &Job::unwatched(JobKind::Prune)).await?;
     assert_eq!(again.objects, 0, "what is left is needed");
     let states = world.states.clone();
     let kept = states.iter().filter(|state| state.time_ms >= now - 5 * HOUR_MS);
@@ -50,7 +50,8 @@ async fn shipping_goes_on_beside_pruning() -> TestResult {
         world.clock.advance(HOUR_MS / 2);
         world.commit(1)?;
         world.ship().await?;
-        prune(&world.archive(), 1, world.env.clock.now_ms(), HOUR_MS).await?;
+        prune(&world.archive(), 1, world.env.clock.now_ms(), HOUR_MS, &Job::unwatched(JobKind::Prune))
+            .await?;
         let catalog = catalog::read(&world.archive(), 1).await?;
         let whole = catalog.lineages[0].checkpoints.iter().all(|entry| entry.whole().is_some());
         assert!(whole, "no table of a remaining checkpoint is removed");

@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::server;
 use crate::tls::ClientTls;
 use anyhow::Context;
+use archiver::job::Jobs;
 use engine::background::{self, Background};
 use engine::{Budget, BudgetOptions, Env, Options, Recovery};
 use replication::transport::tcp::{self, PeerTls, Tcp};
@@ -89,6 +90,7 @@ pub(super) async fn start(settings: &Settings) -> anyhow::Result<Started> {
     let options = node_options(settings, &identity);
     let reached = Arc::clone(&transport.transport);
     let random = Arc::clone(&env.random);
+    let jobs = Jobs::new(Arc::clone(&env.clock), Arc::clone(&env.random));
     let node = Node::open(env, &settings.data, options, &budget, Arc::clone(&reached), inbox).await?;
     node.recoveries().iter().for_each(|(group, recovery)| report(*group, recovery));
     let metrics = Metrics::new();
@@ -102,7 +104,8 @@ pub(super) async fn start(settings: &Settings) -> anyhow::Result<Started> {
     }
     metrics.add_database(&database);
     metrics.add_node(node.clone());
-    let shipping = store.map(|store| Shipping::start(store, settings, &dir, database.clone()));
+    metrics.add_jobs(jobs.clone());
+    let shipping = store.map(|store| Shipping::start(store, settings, &dir, database.clone(), jobs.clone()));
     if let Some(shipping) = &shipping {
         metrics.add_archive(shipping.lag());
         tokio::spawn(upload_bar::show(shipping.status()));
@@ -121,7 +124,7 @@ pub(super) async fn start(settings: &Settings) -> anyhow::Result<Started> {
     tokio::spawn(steward.run(stopping.clone()));
     let others = keyspaces(&node, &auth, &metrics).context("this node does not hold the catalog")?;
     let connect = Connect::new(database, auth, metrics.clone(), stopping);
-    let connect = Arc::new(connect.with_databases(Arc::new(others)).with_admin(Admin::new(operator)));
+    let connect = Arc::new(connect.with_databases(Arc::new(others)).with_admin(Admin::new(operator, jobs)));
     Ok(Started { listener, tls, connect, metrics, node, background, shipping, stop, transport, _dir: dir })
 }
 
