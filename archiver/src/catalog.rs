@@ -160,7 +160,8 @@ pub async fn read_all(archive: &Archive) -> Result<Vec<Catalog>> {
         let mut catalog = read_group(archive, group, &objects, foreign.clone()).await?;
         catalog.lineages.retain(|history| {
             let lineage = history.folder;
-            held.contains(&(lineage, Some(group))) || (first == Some(group) && !with_objects.contains(&lineage))
+            held.contains(&(lineage, Some(group)))
+                || (first == Some(group) && !with_objects.contains(&lineage))
         });
         catalogs.push(catalog);
     }

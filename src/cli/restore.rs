@@ -70,7 +70,8 @@ fn parse_lineage(text: &str) -> Result<LineageId, String> {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let archive = args.archive.open()?;
     let runtime = runtime()?;
-    let whole = Ask { point: args.at, lineages: args.lineage, without: args.without, scopes: BTreeMap::new() };
+    let whole =
+        Ask { point: args.at, lineages: args.lineage, without: args.without, scopes: BTreeMap::new() };
     let catalog_dir = beside(&args.to);
     let found = runtime.block_on(args.part.scopes(&archive, &whole, &destination(&catalog_dir)));
     let ask = Ask { scopes: found?, ..whole };
@@ -99,7 +100,10 @@ fn told(restored: &[(u64, Restored)], ask: &Ask) -> String {
         let Restored { stamp, lineage, .. } = restored;
         let time = rfc3339(restored.time_ms);
         let whose = if restored_alone(ask, *group) { String::new() } else { format!("group {group} ") };
-        let at = format!("restored {whose}to versionstamp {stamp}, committed at {time}, as lineage {}\n", lineage.id);
+        let at = format!(
+            "restored {whose}to versionstamp {stamp}, committed at {time}, as lineage {}\n",
+            lineage.id
+        );
         out.push_str(&at);
     }
     out
@@ -107,7 +111,9 @@ fn told(restored: &[(u64, Restored)], ask: &Ask) -> String {
 
 /// Whether nothing is gained by naming the group.
 fn restored_alone(ask: &Ask, group: u64) -> bool {
-    group == 1 && matches!(ask.point, Point::Stamp(_) | Point::Latest) && ask.scopes.values().all(Scope::is_all)
+    group == 1
+        && matches!(ask.point, Point::Stamp(_) | Point::Latest)
+        && ask.scopes.values().all(Scope::is_all)
 }
 
 /// What was asked for cannot work, as opposed to: what is there is not right.

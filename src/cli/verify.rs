@@ -66,14 +66,19 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let job = job(JobKind::Verify, &archive.location());
     let runtime = runtime()?;
     let done = if args.how.full {
-        let temporary = tempfile::tempdir()?;
-        let dir = args.scratch.clone().unwrap_or_else(|| temporary.path().join("verify"));
+        let temporary = || std::env::temp_dir().join(format!("cairn-verify-{}", std::process::id()));
+        let dir = args.scratch.clone().unwrap_or_else(temporary);
         if dir.exists() && std::fs::read_dir(&dir)?.next().is_some() {
             return Err(UsageError(format!("{} is not empty", dir.display())).into());
         }
         let destination = destination(&dir);
         let work = verify_by_restoring(&archive, &destination, &args.position, &job);
-        runtime.block_on(watched("verifying", &job, work))
+        let done = runtime.block_on(watched("verifying", &job, work));
+        // Only when it is empty: what is not ours stays.
+        if args.scratch.is_none() && dir.exists() {
+            std::fs::remove_dir(&dir)?;
+        }
+        done
     } else {
         let depth = if args.how.fast { Depth::Fast } else { Depth::Deep };
         let work = verify_all(&archive, depth, &args.position, &job);

@@ -5,10 +5,10 @@
 //! - A checkpoint that should be the start and cannot be used is an error, not a reason to look
 //!   elsewhere silently; the caller may leave it out by name.
 
-use crate::catalog::window::{Start, Window};
-use crate::catalog::{Catalog, CheckpointEntry, Content, History, Segment, rfc3339};
 use super::scope::Scope;
 use crate::Error;
+use crate::catalog::window::{Start, Window};
+use crate::catalog::{Catalog, CheckpointEntry, Content, History, Segment, rfc3339};
 use crate::checkpoint::{Checkpoint, Table};
 use crate::layout::{CheckpointName, Kind};
 use engine::codec::Malformed;

@@ -150,7 +150,9 @@ fn others(engine: &Engine, wanted: &[Vec<u8>]) -> Result<Vec<Other>> {
     let mut found = Vec::new();
     let mut from = Some(vec![0]);
     while let Some(start) = from {
-        let Some(entry) = snapshot.range(&start, &end, Direction::Forward)?.next().transpose()? else { break };
+        let Some(entry) = snapshot.range(&start, &end, Direction::Forward)?.next().transpose()? else {
+            break;
+        };
         if let Some(prefix) = wanted.iter().find(|prefix| entry.key.starts_with(prefix)) {
             from = after(prefix.clone());
         } else if wanted.iter().any(|prefix| prefix.starts_with(&entry.key)) {

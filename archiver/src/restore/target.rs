@@ -196,7 +196,9 @@ impl GroupTarget {
 /// Writes a file, replacing one that an unfinished restore left.
 fn write_file(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> Result<()> {
     match fs.remove(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::io("remove", path)(error));
+        }
         _ => {}
     }
     let file = fs.create(path).map_err(Error::io("create", path))?;

@@ -107,8 +107,10 @@ async fn every_harm_is_found(mixed: bool) -> TestResult {
             let report = verify_all(&harmed, Depth::Deep, &positions, &job()).await?;
             let mut all_came = true;
             for world in &worlds {
-                let states: Vec<State> = world.states.iter().step_by(9).chain(world.states.last()).cloned().collect();
-                let came = restores(&harmed, world, &states).await.map_err(|e| format!("{name} {harm}: {e}"))?;
+                let states: Vec<State> =
+                    world.states.iter().step_by(9).chain(world.states.last()).cloned().collect();
+                let came =
+                    restores(&harmed, world, &states).await.map_err(|e| format!("{name} {harm}: {e}"))?;
                 refused += came.iter().filter(|came| !**came).count();
                 all_came &= came.iter().all(|came| *came);
             }

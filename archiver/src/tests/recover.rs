@@ -2,9 +2,7 @@
 
 use super::world::{Rows, State, TestResult, World, options, rows_of};
 use crate::job::{Job, JobKind};
-use crate::restore::{
-    Ask, Destination, PlanError, Point, Restored, Scope, Wanted, restore, restore_cluster,
-};
+use crate::restore::{Ask, Destination, PlanError, Point, Restored, Scope, Wanted, restore, restore_cluster};
 use crate::{Error, catalog};
 use engine::Engine;
 use engine::fs::Fs;
@@ -188,7 +186,8 @@ async fn groups_are_restored_to_one_time_and_a_stamp_names_one_of_them() -> Test
         let restored = restore_cluster(&first.archive(), &ask, &to(&first, &dir), &job()).await?;
         assert_eq!(restored.iter().map(|(group, _)| *group).collect::<Vec<_>>(), [1, 2]);
         for ((group, restored), world) in restored.iter().zip([&first, &second]) {
-            let state = world.states.iter().rfind(|state| state.time_ms <= *time_ms).ok_or("one is before")?;
+            let state =
+                world.states.iter().rfind(|state| state.time_ms <= *time_ms).ok_or("one is before")?;
             assert_eq!((restored.stamp, restored.hash), (state.stamp, state.hash));
             let engine_dir = Path::new(&dir).join(format!("groups/{group}"));
             let (engine, _) = Engine::open(first.env.clone(), &engine_dir, options())?;

@@ -212,7 +212,8 @@ impl World {
     ) -> Result<(PathBuf, Restored), crate::Error> {
         self.restores += 1;
         let dir = PathBuf::from(format!("/restored/{}", self.restores));
-        let destination = Destination { env: self.env.clone(), dir: dir.clone(), options: options(), threads: false };
+        let destination =
+            Destination { env: self.env.clone(), dir: dir.clone(), options: options(), threads: false };
         let restored =
             restore(&self.archive_of(store), 1, &wanted, &destination, &Job::unwatched(JobKind::Restore))
                 .await?;
