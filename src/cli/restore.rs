@@ -1,5 +1,6 @@
 //! `cairn restore`: brings a point of an archive back as a data directory: a cluster, a group, a database, or some of its keys.
 
+mod live;
 mod part;
 
 use super::UsageError;
@@ -25,8 +26,11 @@ pub struct Args {
     at: Point,
 
     /// An empty or absent directory, which becomes the data directory; or one in which the same command did not finish
-    #[arg(long, value_name = "DIR")]
-    to: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "into")]
+    to: Option<PathBuf>,
+
+    #[command(flatten)]
+    live: live::Live,
 
     #[command(flatten)]
     part: part::Part,
@@ -69,18 +73,31 @@ fn parse_lineage(text: &str) -> Result<LineageId, String> {
 /// cannot be restored. The directory cannot be served then; the same command goes on where it was.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let archive = args.archive.open()?;
-    let runtime = runtime()?;
-    let whole =
-        Ask { point: args.at, lineages: args.lineage, without: args.without, scopes: BTreeMap::new() };
-    let catalog_dir = beside(&args.to);
-    let found = runtime.block_on(args.part.scopes(&archive, &whole, &destination(&catalog_dir)));
+    let (client, runtime) = (args.live.client()?, runtime()?);
+    let temporary = std::env::temp_dir().join(format!("cairn-restore-{}", std::process::id()));
+    let dir = args.to.clone().unwrap_or_else(|| temporary.clone());
+    let whole = Ask { point: args.at, lineages: args.lineage, without: args.without, scopes: BTreeMap::new() };
+    let part = if client.is_some() { args.part.of_one_database()? } else { args.part };
+    if let Some(client) = &client {
+        runtime.block_on(args.live.check(client))?;
+    }
+    let found = runtime.block_on(part.scopes(&archive, &whole, &destination(&beside(&dir))));
     let ask = Ask { scopes: found?, ..whole };
     let job = job(JobKind::Restore, &archive.location());
-    let destination = destination(&args.to);
-    let work = restore_cluster(&archive, &ask, &destination, &job);
-    let restored = runtime.block_on(watched("restoring", &job, work)).map_err(as_usage)?;
-    print!("{}", told(&restored, &ask));
-    println!("serve it with: cairn serve --data {}", args.to.display());
+    let to = destination(&dir);
+    let work = restore_cluster(&archive, &ask, &to, &job);
+    let restored = runtime.block_on(watched("restoring", &job, work)).map_err(as_usage);
+    let Some(client) = client else {
+        print!("{}", told(&restored?, &ask));
+        println!("serve it with: cairn serve --data {}", dir.display());
+        return Ok(());
+    };
+    let loaded = match restored {
+        Ok(_) => runtime.block_on(args.live.load(&client, &to, &ask, &job)),
+        Err(error) => Err(error),
+    };
+    to.env.fs.remove_dir_all(&temporary)?;
+    print!("{}", loaded?);
     Ok(())
 }
 

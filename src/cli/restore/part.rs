@@ -53,6 +53,19 @@ struct Place {
 }
 
 impl Part {
+    /// The same, of a database; the default one unless one is named.
+    ///
+    /// # Errors
+    ///
+    /// A [`UsageError`] when a group was asked for.
+    pub(super) fn of_one_database(mut self) -> Result<Part, UsageError> {
+        if self.group.is_some() {
+            return Err(UsageError("a cluster that serves takes in one database: say --database".to_owned()));
+        }
+        self.database.get_or_insert_with(|| catalog::DEFAULT_NAME.to_owned());
+        Ok(self)
+    }
+
     /// What to take of each group; nothing is all of every group. The catalog is looked at in `aside`, which is removed again.
     ///
     /// # Errors
