@@ -1,6 +1,7 @@
 //! Whole lives of archives on a simulated disk, clock and bucket.
 
 mod damage;
+mod faults;
 mod life;
 mod upkeep;
 mod world;

@@ -34,6 +34,8 @@ pub(crate) struct Cluster {
     nodes: Vec<Node>,
     /// What every node is told besides.
     flags: Vec<(String, String)>,
+    /// What every node has in its environment besides.
+    variables: Vec<(&'static str, &'static str)>,
     /// The network between the nodes, which stand at its sites 1, 2, ...; the test is at site 0.
     pub(crate) wan: Option<Wan>,
     /// Where the directories of the nodes lie.
@@ -85,6 +87,21 @@ impl Cluster {
         cluster.grow(nodes)
     }
 
+    /// Nodes on the loopback interface that archive to a URL with these credentials, with further flags.
+    pub(crate) fn archiving(
+        nodes: usize,
+        url: &str,
+        credentials: &[(&'static str, &'static str)],
+        flags: &[(&str, &str)],
+    ) -> TestResult<Cluster> {
+        let mut cluster = Cluster::empty(None)?;
+        cluster.variables = credentials.to_vec();
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        cluster.flags = flags.iter().map(owned).collect();
+        cluster.flags.push(("--archive".to_owned(), url.to_owned()));
+        cluster.grow(nodes)
+    }
+
     /// A cluster of one with a data directory that is there already.
     pub(crate) fn begin_with(data: impl FnOnce(&Path) -> TestResult) -> TestResult<Cluster> {
         let cluster = Cluster::empty(None)?;
@@ -95,7 +112,8 @@ impl Cluster {
     fn empty(wan: Option<Wan>) -> TestResult<Cluster> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().to_owned();
-        Ok(Cluster { nodes: Vec::new(), flags: Vec::new(), wan, path, _folder: Some(folder) })
+        let (nodes, flags, variables) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Cluster { nodes, flags, variables, wan, path, _folder: Some(folder) })
     }
 
     fn grow(mut self, nodes: usize) -> TestResult<Cluster> {
@@ -138,7 +156,10 @@ impl Cluster {
         };
         let node = &self.nodes[position];
         let mut serve = Serve::by(command, &node.data, &node.client).flag("--peer-addr", &node.peer);
-        serve = serve.flag("--archive", "none").flag("--disk-reserve", DISK_RESERVE);
+        serve = serve.flag("--disk-reserve", DISK_RESERVE).envs(&self.variables);
+        if !self.flags.iter().any(|(name, _)| name == "--archive") {
+            serve = serve.flag("--archive", "none");
+        }
         serve = self.flags.iter().fold(serve, |serve, (name, value)| serve.flag(name, value));
         if position > 0 {
             let others: Vec<_> = self.live().filter(|other| *other != position).collect();
