@@ -14,8 +14,9 @@ use crate::config::{self, DEFAULT_LOCAL_RETENTION_MS, Settings};
 use crate::data_dir::{self, DataDir};
 use crate::database::Database;
 use crate::metrics::ArchiveLag;
+use archiver::Archive;
 use archiver::job::Jobs;
-use archiver::ship::{ProgressLog, Shipper, Status};
+use archiver::ship::{Keep, ProgressLog, Shipper, Status};
 use archiver::store::{self, ObjectStore};
 use async_trait::async_trait;
 use engine::Mark;
@@ -86,16 +87,23 @@ impl Shipping {
     ) -> Shipping {
         let how = archiver::ship::Settings {
             group: GROUP,
+            jobs: Some(jobs.clone()),
             checkpoint_interval_ms: settings.checkpoint_interval_ms,
             ..archiver::ship::Settings::new(dir.scratch())
         };
         let (stop, stopping) = watch::channel(false);
         if let Some(keep_ms) = kept_ms(settings) {
             let clock = database.clock().clone();
-            tokio::spawn(pruning::run(Arc::clone(&store), clock, keep_ms, jobs, stopping.clone()));
+            tokio::spawn(pruning::run(
+                Archive::plain(Arc::clone(&store)),
+                clock,
+                keep_ms,
+                jobs,
+                stopping.clone(),
+            ));
         }
         let (told, status) = watch::channel(Status::default());
-        let follower = Follower { database, store, how, status: told };
+        let follower = Follower { database, store, how, keep: Keep::new(), status: told };
         follower.keep();
         Shipping { stop, task: tokio::spawn(follower.run(stopping)), status }
     }
@@ -133,7 +141,7 @@ impl From<&Status> for ArchiveLag {
             shipped_time_ms: status.shipped_ms,
             objects: status.objects,
             gaps: status.gaps,
-            failing: status.error.is_some(),
+            failing: status.is_failing(),
         }
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! Every failure is one line on standard error.
 
+mod archive_args;
 pub mod bench;
 pub mod cluster;
 mod columns;
@@ -19,6 +20,7 @@ pub mod pitr;
 pub mod recover;
 pub mod restore;
 pub mod serve;
+pub mod store;
 
 use crate::cluster::identity::IdentityError;
 use crate::cluster::join::CannotBegin;
@@ -51,6 +53,8 @@ enum Command {
     Pitr(pitr::Args),
     /// Bring a point of an archive back as a data directory
     Restore(restore::Args),
+    /// Try out what a place for archives can do
+    Store(store::Args),
     /// Bring in the content of a Deno or denokv database file
     Import(import::Args),
     /// Measure a KV Connect server
@@ -77,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Jobs(args) => jobs::run(args),
         Command::Pitr(args) => pitr::run(args),
         Command::Restore(args) => restore::run(args),
+        Command::Store(args) => store::run(args),
         Command::Import(args) => import::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Recover(args) => recover::run(args),
@@ -144,7 +149,7 @@ const fn is_engine_usage(error: &engine::Error) -> bool {
 
 const fn is_archive_usage(error: &archiver::Error) -> bool {
     match error {
-        archiver::Error::Target { .. } | archiver::Error::Plan(_) => true,
+        archiver::Error::Target { .. } | archiver::Error::Plan(_) | archiver::Error::Sealed { .. } => true,
         archiver::Error::Store(error) => is_store_usage(error),
         archiver::Error::Engine(error) => is_engine_usage(error),
         _ => false,

@@ -14,6 +14,7 @@ mod cluster_disk;
 mod cluster_faults;
 mod cluster_grow;
 mod cluster_kill;
+mod cluster_recovery;
 mod cluster_rolling;
 
 mod connect_exchange;

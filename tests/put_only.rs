@@ -23,7 +23,10 @@ async fn the_right_to_put_is_enough_through_a_leader_change_and_idle_nothing_is_
     let server = S3::weed()?;
     let meter = Meter::before(server.address()).await?;
     let url = S3::archive_at(&meter.address, "put-only");
-    let mut cluster = Cluster::archiving(3, &url, &WRITER, &[("--checkpoint-interval", "2s")])?;
+    let folder = tempfile::tempdir()?;
+    let mut environment = WRITER.to_vec();
+    environment.push(("CAIRN_CHECKPOINT_INTERVAL", "2s"));
+    let mut cluster = Cluster::archiving(folder.path(), 3, &url, &environment)?;
     may_only_put(&url)?;
     let before = meter.methods();
     let (leader, start) = (cluster.leader()?, Instant::now());

@@ -9,9 +9,10 @@ pub mod window;
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::layout::{self, CheckpointName, Digest, Kind, LineageFolder, Name, PrunedName, SegmentName};
-use crate::layout::{LINEAGES, TableDigest};
+use crate::layout::{LINEAGES, TableName};
 use crate::lineage::{self, Announcement};
-use crate::store::{self, ObjectStore, list_all};
+use crate::store::{self, list_all};
+use crate::{Archive, Error, Result};
 use futures::{StreamExt, TryStreamExt};
 use std::collections::BTreeMap;
 
@@ -41,6 +42,8 @@ pub struct Table {
 pub enum Content {
     /// It was read, and all its tables are listed with their sizes.
     Whole(Checkpoint),
+    /// It is encrypted and could not be opened; why not.
+    Sealed(&'static str),
     /// Why not.
     Unusable(String),
 }
@@ -61,7 +64,7 @@ impl CheckpointEntry {
     pub const fn whole(&self) -> Option<&Checkpoint> {
         match &self.content {
             Content::Whole(checkpoint) => Some(checkpoint),
-            Content::Unusable(_) => None,
+            Content::Sealed(_) | Content::Unusable(_) => None,
         }
     }
 }
@@ -78,7 +81,7 @@ pub struct History {
     /// Checkpoints, sorted by stamp.
     pub checkpoints: Vec<CheckpointEntry>,
     /// Tables.
-    pub tables: BTreeMap<TableDigest, Table>,
+    pub tables: BTreeMap<TableName, Table>,
     /// What retention removed.
     pub pruned: Vec<PrunedName>,
     /// Objects that are not what they should be, each with the reason.
@@ -127,11 +130,11 @@ pub struct Catalog {
 ///
 /// # Errors
 ///
-/// What the store says. Damaged objects are not an error here: they are in the catalog.
-pub async fn read(store: &dyn ObjectStore, group: u64) -> store::Result<Catalog> {
+/// What the store says. Objects that are damaged or cannot be opened are not an error here: they are in the catalog.
+pub async fn read(archive: &Archive, group: u64) -> Result<Catalog> {
     let mut lineages: BTreeMap<LineageFolder, Listing> = BTreeMap::new();
     let mut foreign = Vec::new();
-    for object in list_all(store, LINEAGES).await? {
+    for object in list_all(&**archive.store(), LINEAGES).await? {
         let Some(name) = Name::parse(&object.name) else {
             foreign.push(object.name);
             continue;
@@ -139,9 +142,9 @@ pub async fn read(store: &dyn ObjectStore, group: u64) -> store::Result<Catalog>
         let listing = lineages.entry(name.lineage).or_insert_with(|| Listing::new(name.lineage));
         listing.add(group, name.kind, &object);
     }
-    let mut catalog = Catalog { location: store.location(), group, lineages: Vec::new(), foreign };
+    let mut catalog = Catalog { location: archive.location(), group, lineages: Vec::new(), foreign };
     for listing in lineages.into_values() {
-        catalog.lineages.push(listing.load(store, group).await?);
+        catalog.lineages.push(listing.load(archive, group).await?);
     }
     Ok(catalog)
 }
@@ -166,20 +169,20 @@ impl Listing {
                 history.segments.push(Segment { name, bytes: object.bytes });
             }
             Kind::Checkpoint(group, name) if group == wanted => self.checkpoints.push((name, object.bytes)),
-            Kind::Table(group, digest) if group == wanted => {
+            Kind::Table(group, name) if group == wanted => {
                 let table = Table { bytes: object.bytes, modified_ms: object.modified_ms };
-                history.tables.insert(digest, table);
+                history.tables.insert(name, table);
             }
             Kind::Pruned(group, name) if group == wanted => history.pruned.push(name),
             _ => {}
         }
     }
 
-    async fn load(self, store: &dyn ObjectStore, group: u64) -> store::Result<History> {
+    async fn load(self, archive: &Archive, group: u64) -> Result<History> {
         let mut history = self.history;
         for digest in self.announcements {
             let name = history.object(Kind::Lineage(digest));
-            match fetch_announcement(store, &name, digest, history.folder).await? {
+            match fetch_announcement(archive, &name, digest, history.folder).await? {
                 Ok(found) => {
                     let earlier = history.announcement.is_none_or(|known| found.begun_ms < known.begun_ms);
                     history.announcement = if earlier { Some(found) } else { history.announcement };
@@ -190,8 +193,8 @@ impl Listing {
         let entries = {
             let history = &history;
             let fetch = |(name, bytes): (CheckpointName, u64)| async move {
-                let content = fetch_checkpoint(store, group, history, name).await?;
-                Ok::<_, store::Error>(CheckpointEntry { name, bytes, content })
+                let content = fetch_checkpoint(archive, group, history, name).await?;
+                Ok::<_, Error>(CheckpointEntry { name, bytes, content })
             };
             futures::stream::iter(self.checkpoints).map(fetch).buffered(FETCHES_MAX).try_collect().await?
         };
@@ -208,33 +211,24 @@ impl Listing {
     }
 }
 
-/// Fetches a small object whose name carries its digest. The inner error is the reason why the object
-/// is not what it should be.
-async fn fetch(
-    store: &dyn ObjectStore,
-    name: &str,
-    len_max: u64,
-    digest: Digest,
-) -> store::Result<Result<bytes::Bytes, String>> {
-    match store.get(name, len_max).await {
-        Ok(bytes) if Digest::of(&bytes) == digest => Ok(Ok(bytes)),
-        Ok(_) => Ok(Err("its bytes do not have the digest in its name".to_owned())),
-        Err(error @ (store::Error::NotFound { .. } | store::Error::TooLarge { .. })) => {
-            Ok(Err(error.to_string()))
-        }
-        Err(error) => Err(error),
+/// What is wrong with an object, as opposed to: what went wrong on the way to it.
+fn found_wrong(error: Error) -> Result<String> {
+    match error {
+        Error::Damaged { offset, expected, .. } => Ok(format!("byte {offset}: expected {expected}")),
+        Error::Missing { .. } => Ok("it is missing".to_owned()),
+        other => Err(other),
     }
 }
 
 async fn fetch_announcement(
-    store: &dyn ObjectStore,
+    archive: &Archive,
     name: &str,
     digest: Digest,
     folder: LineageFolder,
-) -> store::Result<Result<Announcement, String>> {
-    let bytes = match fetch(store, name, lineage::OBJECT_BYTES_MAX, digest).await? {
+) -> Result<Result<Announcement, String>> {
+    let bytes = match archive.fetch(name, digest, false, lineage::OBJECT_BYTES_MAX).await {
         Ok(bytes) => bytes,
-        Err(reason) => return Ok(Err(reason)),
+        Err(error) => return found_wrong(error).map(Err),
     };
     Ok(match Announcement::decode(&bytes) {
         Ok(found) if LineageFolder::from(found.lineage) == folder => Ok(found),
@@ -244,29 +238,33 @@ async fn fetch_announcement(
 }
 
 async fn fetch_checkpoint(
-    store: &dyn ObjectStore,
+    archive: &Archive,
     group: u64,
     history: &History,
     name: CheckpointName,
-) -> store::Result<Content> {
+) -> Result<Content> {
     let object = history.object(Kind::Checkpoint(group, name));
-    let bytes = match fetch(store, &object, checkpoint::OBJECT_BYTES_MAX, name.digest).await? {
+    let fetched = archive.fetch(&object, name.digest, name.sealed, checkpoint::OBJECT_BYTES_MAX).await;
+    let bytes = match fetched {
         Ok(bytes) => bytes,
-        Err(reason) => return Ok(Content::Unusable(reason)),
+        Err(Error::Sealed { reason, .. }) => return Ok(Content::Sealed(reason)),
+        Err(error) => return found_wrong(error).map(Content::Unusable),
     };
     let found = match Checkpoint::decode(&bytes) {
         Ok(found) => found,
         Err(malformed) => return Ok(Content::Unusable(malformed.to_string())),
     };
-    if found.lineage != history.folder || found.group != group || found.name(name.digest) != name {
+    if found.lineage != history.folder || found.group != group || found.name(name.digest, name.sealed) != name
+    {
         return Ok(Content::Unusable("it is not the checkpoint that its name says".to_owned()));
     }
     let wrong = found.tables.iter().find_map(|table| {
-        let object = history.object(Kind::Table(group, table.digest));
-        match history.tables.get(&table.digest) {
+        let object = history.object(Kind::Table(group, table.name()));
+        match history.tables.get(&table.name()) {
             None => Some(format!("its table {object} is missing")),
-            Some(listed) if listed.bytes != table.bytes => {
-                Some(format!("its table {object} has {} bytes instead of {}", listed.bytes, table.bytes))
+            Some(listed) if listed.bytes != table.stored_bytes() => {
+                let (is, should) = (listed.bytes, table.stored_bytes());
+                Some(format!("its table {object} has {is} bytes instead of {should}"))
             }
             Some(_) => None,
         }

@@ -9,7 +9,7 @@
 //! | offset | size | field | meaning |
 //! |---|---|---|---|
 //! | 0 | 8 | magic | `CAIRNCKP` |
-//! | 8 | 4 | format | 1 |
+//! | 8 | 4 | format | 1, or 2 when its tables are encrypted |
 //! | 12 | 4 | reserved | 0 |
 //! | 16 | 16 | lineage | its id |
 //! | 32 | 4 | epoch | of the lineage |
@@ -24,24 +24,26 @@
 //! | 119 | 10 | gap after | the last commit shipped before the gap; zero without one |
 //! | 129 | 4 | manifest length | |
 //! | 133 | 4 | tables | how many |
-//! | 137 | | tables | each: 32 bytes BLAKE3, rising; u64 size |
+//! | 137 | | tables | each: 32 bytes BLAKE3, rising; u64 size; in format 2 also of what is stored: 16 bytes of its BLAKE3; u64 size |
 //! | | | manifest | |
 //! | | 4 | checksum | CRC-32 of all bytes before |
 
-use crate::layout::{CheckpointName, Digest, LineageFolder, TIME_MS_MAX, TableDigest};
+use crate::layout::{CheckpointName, Digest, LineageFolder, TIME_MS_MAX, TableDigest, TableName};
 use engine::codec::{Decoder, Malformed};
 use engine::{Applied, ContentHash, LineageId, Versionstamp};
 
 /// The first bytes of a checkpoint.
 pub const MAGIC: [u8; 8] = *b"CAIRNCKP";
-/// The format that is written, and the only one that is read.
-pub const FORMAT: u32 = 1;
+/// The format of a checkpoint whose tables are stored as they are.
+pub const FORMAT_PLAIN: u32 = 1;
+/// The format of a checkpoint whose tables, at least one, are all encrypted.
+pub const FORMAT_SEALED: u32 = 2;
 /// The most bytes of a manifest, inclusive.
 pub const MANIFEST_BYTES_MAX: usize = 256 << 20;
 /// The most tables of a checkpoint, inclusive.
 pub const TABLES_MAX: usize = 1 << 20;
 /// The most bytes a checkpoint object can have, inclusive.
-pub const OBJECT_BYTES_MAX: u64 = 137 + 40 * TABLES_MAX as u64 + MANIFEST_BYTES_MAX as u64 + 4;
+pub const OBJECT_BYTES_MAX: u64 = 137 + 64 * TABLES_MAX as u64 + MANIFEST_BYTES_MAX as u64 + 4;
 
 /// A table that a checkpoint needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +52,41 @@ pub struct Table {
     pub digest: TableDigest,
     /// Its size.
     pub bytes: u64,
+    /// What is stored instead, when it is encrypted.
+    pub sealed: Option<SealedTable>,
+}
+
+/// A table as it is stored when it is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SealedTable {
+    /// The digest of what is stored.
+    pub digest: Digest,
+    /// The size of that.
+    pub bytes: u64,
+}
+
+impl Table {
+    /// The name of its object.
+    pub fn name(&self) -> TableName {
+        TableName { digest: self.digest, sealed: self.sealed.map(|sealed| sealed.digest) }
+    }
+
+    /// The size of its object.
+    pub fn stored_bytes(&self) -> u64 {
+        self.sealed.map_or(self.bytes, |sealed| sealed.bytes)
+    }
+
+    fn decode(rest: &mut Decoder<'_>, is_sealed: bool) -> Result<Self, Malformed> {
+        let digest = TableDigest(rest.array("digest of a table")?);
+        let bytes = rest.u64("size of a table")?;
+        let sealed = if is_sealed {
+            let digest = Digest(rest.array("digest of an encrypted table")?);
+            Some(SealedTable { digest, bytes: rest.u64("size of an encrypted table")? })
+        } else {
+            None
+        };
+        Ok(Self { digest, bytes, sealed })
+    }
 }
 
 /// What the archive of a lineage holds before a checkpoint.
@@ -97,11 +134,15 @@ impl Checkpoint {
     ///
     /// # Panics
     ///
-    /// If there are more tables or manifest bytes than the format can say.
+    /// If there are more tables or manifest bytes than the format can say, or some tables are encrypted and others not.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(141 + 40 * self.tables.len() + self.manifest.len());
+        let is_sealed = self.tables.first().is_some_and(|table| table.sealed.is_some());
+        let mixed = self.tables.iter().any(|table| table.sealed.is_some() != is_sealed);
+        assert!(!mixed, "the tables of a checkpoint are all encrypted, or none is");
+        let format = if is_sealed { FORMAT_SEALED } else { FORMAT_PLAIN };
+        let mut out = Vec::with_capacity(141 + 64 * self.tables.len() + self.manifest.len());
         out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&FORMAT.to_le_bytes());
+        out.extend_from_slice(&format.to_le_bytes());
         out.extend_from_slice(&0u32.to_le_bytes());
         out.extend_from_slice(&self.lineage.id.0);
         out.extend_from_slice(&self.lineage.epoch.to_le_bytes());
@@ -123,6 +164,10 @@ impl Checkpoint {
         for table in &self.tables {
             out.extend_from_slice(&table.digest.0);
             out.extend_from_slice(&table.bytes.to_le_bytes());
+            if let Some(sealed) = &table.sealed {
+                out.extend_from_slice(&sealed.digest.0);
+                out.extend_from_slice(&sealed.bytes.to_le_bytes());
+            }
         }
         out.extend_from_slice(&self.manifest);
         let checksum = crc32fast::hash(&out);
@@ -137,7 +182,8 @@ impl Checkpoint {
     /// Where the bytes are not exactly one checkpoint.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut rest = Decoder::new(bytes);
-        crate::open_envelope(&mut rest, bytes, MAGIC, FORMAT)?;
+        let format = crate::open_envelope(&mut rest, bytes, MAGIC, FORMAT_PLAIN..=FORMAT_SEALED)?;
+        let is_sealed = format == FORMAT_SEALED;
         let id = LineageId(rest.array("lineage")?);
         let lineage = LineageFolder { epoch: rest.u32("epoch")?, id };
         let group = rest.u64("group")?;
@@ -161,12 +207,14 @@ impl Checkpoint {
         let manifest_len = rest.u32("manifest length")? as usize;
         let count = rest.u32("number of tables")? as usize;
         rest.ensure(count <= TABLES_MAX, "a number of tables within its limit")?;
+        rest.ensure(count > 0 || !is_sealed, "tables where they are said to be encrypted")?;
         rest.ensure(manifest_len <= MANIFEST_BYTES_MAX, "a manifest length within its limit")?;
         let mut tables: Vec<Table> = Vec::new();
         for _ in 0..count {
-            let digest = TableDigest(rest.array("digest of a table")?);
-            rest.ensure(tables.last().is_none_or(|last| last.digest < digest), "rising digests")?;
-            tables.push(Table { digest, bytes: rest.u64("size of a table")? });
+            let before = rest.clone();
+            let table = Table::decode(&mut rest, is_sealed)?;
+            before.ensure(tables.last().is_none_or(|last| last.digest < table.digest), "rising digests")?;
+            tables.push(table);
         }
         let manifest = rest.take(manifest_len, "manifest")?.to_vec();
         rest.u32("checksum")?;
@@ -174,13 +222,14 @@ impl Checkpoint {
         Ok(Self { lineage, group, applied, made_ms, before, tables, manifest })
     }
 
-    /// The name of a checkpoint with these bytes.
-    pub fn name(&self, digest: Digest) -> CheckpointName {
+    /// The name of a checkpoint that is stored as bytes with this digest.
+    pub fn name(&self, digest: Digest, sealed: bool) -> CheckpointName {
         CheckpointName {
             stamp: self.applied.stamp,
             time_ms: self.applied.time_ms,
             hash: self.applied.hash.into(),
             digest,
+            sealed,
         }
     }
 }
@@ -205,16 +254,24 @@ mod tests {
             made_ms: 9,
             before: Before::Gap(Versionstamp::new(2, 0)),
             tables: vec![
-                Table { digest: TableDigest([1; 32]), bytes: 10 },
-                Table { digest: TableDigest([2; 32]), bytes: 11 },
+                Table { digest: TableDigest([1; 32]), bytes: 10, sealed: None },
+                Table { digest: TableDigest([2; 32]), bytes: 11, sealed: None },
             ],
             manifest: b"manifest".to_vec(),
         }
     }
 
-    #[test]
-    fn the_format_is_frozen() {
-        let mut expected = b"CAIRNCKP\x01\0\0\0\0\0\0\0".to_vec();
+    fn sealed_sample() -> Checkpoint {
+        let mut checkpoint = sample();
+        for (table, n) in checkpoint.tables.iter_mut().zip(20..) {
+            table.sealed = Some(SealedTable { digest: Digest([n; 16]), bytes: u64::from(n) });
+        }
+        checkpoint
+    }
+
+    fn frozen(checkpoint: &Checkpoint, format: u8) -> Vec<u8> {
+        let mut expected = b"CAIRNCKP".to_vec();
+        expected.extend_from_slice(&[format, 0, 0, 0, 0, 0, 0, 0]);
         expected.extend_from_slice(&[2; 16]);
         expected.extend_from_slice(b"\x01\0\0\0\x03\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0");
         expected.extend_from_slice(b"\x06\0\0\0\0\0\0\0");
@@ -224,24 +281,48 @@ mod tests {
         for (digest, bytes) in [(1, 10), (2, 11)] {
             expected.extend_from_slice(&[digest; 32]);
             expected.extend_from_slice(&[bytes, 0, 0, 0, 0, 0, 0, 0]);
+            if let Some(sealed) = checkpoint.tables[usize::from(digest) - 1].sealed {
+                expected.extend_from_slice(&sealed.digest.0);
+                expected.extend_from_slice(&sealed.bytes.to_le_bytes());
+            }
         }
         expected.extend_from_slice(b"manifest");
         let checksum = crc32fast::hash(&expected);
         expected.extend_from_slice(&checksum.to_le_bytes());
-        assert_eq!(sample().encode(), expected);
+        expected
+    }
+
+    #[test]
+    fn the_format_is_frozen() {
+        assert_eq!(sample().encode(), frozen(&sample(), 1));
+        assert_eq!(sealed_sample().encode(), frozen(&sealed_sample(), 2));
     }
 
     #[test]
     fn a_checkpoint_survives_its_bytes_and_no_other_bytes_are_read() -> TestResult {
-        let bytes = sample().encode();
-        assert_eq!(Checkpoint::decode(&bytes)?, sample());
-        for at in 0..bytes.len() {
-            let mut flipped = bytes.clone();
-            flipped[at] ^= 0x10;
-            assert!(Checkpoint::decode(&flipped).is_err(), "byte {at}");
-            assert!(Checkpoint::decode(&bytes[..at]).is_err(), "cut at {at}");
+        for checkpoint in [sample(), sealed_sample()] {
+            let bytes = checkpoint.encode();
+            assert_eq!(Checkpoint::decode(&bytes)?, checkpoint);
+            for at in 0..bytes.len() {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 0x10;
+                assert!(Checkpoint::decode(&flipped).is_err(), "byte {at}");
+                assert!(Checkpoint::decode(&bytes[..at]).is_err(), "cut at {at}");
+            }
         }
         Ok(())
+    }
+
+    #[test]
+    fn a_checkpoint_of_nothing_is_written_in_one_way() {
+        let empty = Checkpoint { tables: Vec::new(), ..sample() };
+        let mut bytes = empty.encode();
+        assert!(Checkpoint::decode(&bytes).is_ok());
+        bytes[8] = 2;
+        let end = bytes.len() - 4;
+        let checksum = crc32fast::hash(&bytes[..end]);
+        bytes[end..].copy_from_slice(&checksum.to_le_bytes());
+        assert!(Checkpoint::decode(&bytes).is_err());
     }
 
     #[test]

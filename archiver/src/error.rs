@@ -29,6 +29,20 @@ pub enum Error {
         /// What the format wants there.
         expected: String,
     },
+    /// An object is encrypted and was not opened. Give the identity that opens it.
+    #[error("cannot open {object}: {reason}")]
+    Sealed {
+        /// The object.
+        object: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// Bytes could not be encrypted. This is a bug: report it.
+    #[error("cannot encrypt for the archive: {reason}")]
+    Seal {
+        /// What went wrong.
+        reason: String,
+    },
     /// An object that is needed is gone. Bring it back, or restore another point.
     #[error("damaged archive: {object} is missing")]
     Missing {

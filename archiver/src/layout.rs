@@ -8,15 +8,24 @@
 //! | `groups/<group>/segments/<first>-<last>.<base>.<h before>-<h after>.<first ms>-<last ms>.<term>-<node>.<digest>.seg` | commits |
 //! | `groups/<group>/checkpoints/<stamp>.<ms>.<h>.<digest>.ckpt` | all data at a stamp |
 //! | `groups/<group>/tables/<64 hex>.tbl` | a table of checkpoints, named by its BLAKE3 |
+//! | `groups/<group>/tables/<64 hex>.<digest>.tbl.age` | the same, encrypted |
 //! | `groups/<group>/pruned/<stamp>.<ms>.log` | retention removed what lies below the stamp |
 //!
 //! Stamps are 20 hex digits, times 12 (Unix milliseconds), hashes of history the first 16 digits of
 //! theirs, digests the first 32 digits of the BLAKE3 of the object's bytes, terms and nodes hex
 //! without padding. All digits are lower case; there is exactly one way to write a name.
 //!
+//! An encrypted segment or checkpoint has `.age` behind its name, and the digest in a name is always of the
+//! bytes that are stored. A table keeps the digest of its plain bytes in front: it is what a manifest names.
+//!
 //! What a name says is a claim: whoever reads the object compares it with what is inside.
 
-use engine::{ContentHash, LineageId, Versionstamp};
+mod digest;
+
+pub use digest::{Digest, ShortHash, TableDigest};
+
+use digest::hex;
+use engine::{LineageId, Versionstamp};
 use std::fmt;
 use std::str::FromStr;
 
@@ -24,89 +33,6 @@ use std::str::FromStr;
 pub const LINEAGES: &str = "lineages/";
 /// The greatest time a name can say, Unix milliseconds, inclusive.
 pub const TIME_MS_MAX: u64 = (1 << 48) - 1;
-
-/// The first 16 bytes of the BLAKE3 of an object's bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Digest(pub [u8; 16]);
-
-impl Digest {
-    /// The digest of an object.
-    pub fn of(bytes: &[u8]) -> Self {
-        let hash = blake3::hash(bytes);
-        let mut digest = [0; 16];
-        digest.copy_from_slice(&hash.as_bytes()[..16]);
-        Self(digest)
-    }
-}
-
-/// The first 8 bytes of a content hash: enough to tell histories apart that differ by accident.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ShortHash(pub [u8; 8]);
-
-impl From<ContentHash> for ShortHash {
-    fn from(hash: ContentHash) -> Self {
-        let mut short = [0; 8];
-        short.copy_from_slice(&hash.as_bytes()[..8]);
-        Self(short)
-    }
-}
-
-/// The full BLAKE3 of a table's bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TableDigest(pub [u8; 32]);
-
-impl TableDigest {
-    /// The digest of a table.
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(*blake3::hash(bytes).as_bytes())
-    }
-
-    /// The name of its file in an engine's directory, and of its object.
-    pub fn file_name(&self) -> String {
-        format!("{self}.tbl")
-    }
-
-    /// Reads [`TableDigest::file_name`]; `None` when it is not one.
-    pub fn from_file_name(name: &str) -> Option<Self> {
-        hex(name.strip_suffix(".tbl")?).map(Self)
-    }
-}
-
-macro_rules! hex_text {
-    ($($type:ty),*) => {$(
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-            }
-        }
-
-        impl fmt::Debug for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, f)
-            }
-        }
-    )*};
-}
-
-hex_text!(Digest, ShortHash, TableDigest);
-
-/// Reads exactly `N` bytes of lower-case hex digits.
-fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digits = text.as_bytes();
-    let digit = |d: u8| match d {
-        b'0'..=b'9' => Some(d - b'0'),
-        b'a'..=b'f' => Some(d - b'a' + 10),
-        _ => None,
-    };
-    if digits.len() != 2 * N {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(bytes)
-}
 
 fn stamp(text: &str) -> Option<Versionstamp> {
     hex(text).map(Versionstamp::from_bytes)
@@ -179,21 +105,38 @@ pub struct SegmentName {
     pub term: u64,
     /// The node that shipped it.
     pub node: u64,
-    /// The digest of its bytes.
+    /// The digest of its bytes as they are stored.
     pub digest: Digest,
+    /// Whether it is encrypted.
+    pub sealed: bool,
+}
+
+/// What stands behind the name of an encrypted object.
+const SEALED: &str = ".age";
+
+/// What stands behind a name.
+const fn suffix(sealed: bool) -> &'static str {
+    if sealed { SEALED } else { "" }
+}
+
+/// A name without what says that the object is encrypted, and whether it does.
+fn split_sealed(text: &str) -> (&str, bool) {
+    text.strip_suffix(SEALED).map_or((text, false), |plain| (plain, true))
 }
 
 impl fmt::Display for SegmentName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { first, last, base, hash_before, hash_after, digest, .. } = self;
         write!(f, "{first}-{last}.{base}.{hash_before}-{hash_after}.")?;
-        write!(f, "{:012x}-{:012x}.{:x}-{:x}.{digest}.seg", self.first_ms, self.last_ms, self.term, self.node)
+        write!(f, "{:012x}-{:012x}.{:x}-{:x}.", self.first_ms, self.last_ms, self.term, self.node)?;
+        write!(f, "{digest}.seg{}", suffix(self.sealed))
     }
 }
 
 impl SegmentName {
     /// Reads a name; `None` when it is not one.
     pub fn parse(text: &str) -> Option<Self> {
+        let (text, sealed) = split_sealed(text);
         let parts: Vec<&str> = text.strip_suffix(".seg")?.split('.').collect();
         let &[stamps, base, hashes, times, shipper, digest] = parts.as_slice() else { return None };
         let (first, last) = stamps.split_once('-')?;
@@ -211,6 +154,7 @@ impl SegmentName {
             term: number(term)?,
             node: number(node)?,
             digest: Digest(hex(digest)?),
+            sealed,
         };
         (name.base < name.first && name.first <= name.last && name.first_ms <= name.last_ms).then_some(name)
     }
@@ -225,19 +169,23 @@ pub struct CheckpointName {
     pub time_ms: u64,
     /// The hash of the history it holds.
     pub hash: ShortHash,
-    /// The digest of its bytes.
+    /// The digest of its bytes as they are stored.
     pub digest: Digest,
+    /// Whether it is encrypted.
+    pub sealed: bool,
 }
 
 impl fmt::Display for CheckpointName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:012x}.{}.{}.ckpt", self.stamp, self.time_ms, self.hash, self.digest)
+        let Self { stamp, time_ms, hash, digest, sealed } = self;
+        write!(f, "{stamp}.{time_ms:012x}.{hash}.{digest}.ckpt{}", suffix(*sealed))
     }
 }
 
 impl CheckpointName {
     /// Reads a name; `None` when it is not one.
     pub fn parse(text: &str) -> Option<Self> {
+        let (text, sealed) = split_sealed(text);
         let parts: Vec<&str> = text.strip_suffix(".ckpt")?.split('.').collect();
         let &[at, time, hash, digest] = parts.as_slice() else { return None };
         Some(Self {
@@ -245,7 +193,38 @@ impl CheckpointName {
             time_ms: time_ms(time)?,
             hash: ShortHash(hex(hash)?),
             digest: Digest(hex(digest)?),
+            sealed,
         })
+    }
+}
+
+/// What the name of a table says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableName {
+    /// The digest of its plain bytes.
+    pub digest: TableDigest,
+    /// The digest of what is stored, when that is encrypted.
+    pub sealed: Option<Digest>,
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.sealed {
+            None => f.write_str(&self.digest.file_name()),
+            Some(stored) => write!(f, "{}.{stored}.tbl{SEALED}", self.digest),
+        }
+    }
+}
+
+impl TableName {
+    /// Reads a name; `None` when it is not one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (plain, sealed) = split_sealed(text);
+        if !sealed {
+            return Some(Self { digest: TableDigest::from_file_name(plain)?, sealed: None });
+        }
+        let (digest, stored) = plain.strip_suffix(".tbl")?.split_once('.')?;
+        Some(Self { digest: TableDigest(hex(digest)?), sealed: Some(Digest(hex(stored)?)) })
     }
 }
 
@@ -282,7 +261,7 @@ pub enum Kind {
     /// All data of a group at a stamp.
     Checkpoint(u64, CheckpointName),
     /// A table of a group's checkpoints.
-    Table(u64, TableDigest),
+    Table(u64, TableName),
     /// What retention removed from a group.
     Pruned(u64, PrunedName),
 }
@@ -303,7 +282,7 @@ impl fmt::Display for Name {
             Kind::Lineage(digest) => write!(f, "lineage.{digest}.lin"),
             Kind::Segment(group, name) => write!(f, "groups/{group}/segments/{name}"),
             Kind::Checkpoint(group, name) => write!(f, "groups/{group}/checkpoints/{name}"),
-            Kind::Table(group, digest) => write!(f, "groups/{group}/tables/{}", digest.file_name()),
+            Kind::Table(group, name) => write!(f, "groups/{group}/tables/{name}"),
             Kind::Pruned(group, name) => write!(f, "groups/{group}/pruned/{name}"),
         }
     }
@@ -323,7 +302,7 @@ impl Name {
         let kind = match folder {
             "segments" => Kind::Segment(group, SegmentName::parse(name)?),
             "checkpoints" => Kind::Checkpoint(group, CheckpointName::parse(name)?),
-            "tables" => Kind::Table(group, TableDigest::from_file_name(name)?),
+            "tables" => Kind::Table(group, TableName::parse(name)?),
             "pruned" => Kind::Pruned(group, PrunedName::parse(name)?),
             _ => return None,
         };
@@ -350,6 +329,11 @@ mod tests {
             format!("groups/12/checkpoints/00001000000000020000.0190000000ff.aaaaaaaaaaaaaaaa.{digest}.ckpt"),
             format!("groups/0/tables/{}.tbl", "e".repeat(64)),
             "groups/1/pruned/00001000000000020000.0190000000ff.log".to_owned(),
+            format!(
+                "groups/1/segments/{stamps}.aaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb.0190000000ff-019000000100.{shipper}.{digest}.seg.age"
+            ),
+            format!("groups/12/checkpoints/00001000000000020000.0190000000ff.aaaaaaaaaaaaaaaa.{digest}.ckpt.age"),
+            format!("groups/0/tables/{}.{digest}.tbl.age", "e".repeat(64)),
         ]
         .into_iter()
         .map(|name| format!("{FOLDER}{name}"))

@@ -7,6 +7,7 @@
 //! - The disk, the clock and randomness come from [`engine::Env`], the bucket from
 //!   [`store::ObjectStore`]: a whole life of an archive can be repeated from a seed.
 
+pub mod archive;
 pub mod catalog;
 pub mod checkpoint;
 mod envelope;
@@ -20,6 +21,7 @@ pub mod lineage;
 pub mod prune;
 pub mod restore;
 pub mod retention;
+pub mod seal;
 pub mod segment;
 pub mod ship;
 pub mod store;
@@ -28,5 +30,6 @@ pub mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use archive::Archive;
 use envelope::open_envelope;
 pub use error::{Error, Result};

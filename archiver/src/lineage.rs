@@ -62,7 +62,7 @@ impl Announcement {
     /// Where the bytes are not exactly one announcement.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut rest = Decoder::new(bytes);
-        crate::open_envelope(&mut rest, bytes, MAGIC, FORMAT)?;
+        crate::open_envelope(&mut rest, bytes, MAGIC, FORMAT..=FORMAT)?;
         let id = LineageId(rest.array("lineage")?);
         let epoch = rest.u32("epoch")?;
         rest.ensure(epoch <= engine::versionstamp::EPOCH_MAX, "an epoch of 20 bits")?;

@@ -3,12 +3,11 @@
 //! What will be removed is written down first, so that a verification tells pruned from lost; then
 //! what names others goes before what is named.
 
-use crate::Result;
 use crate::catalog;
 use crate::job::Job;
 use crate::layout::{Kind, PrunedName};
 use crate::retention;
-use crate::store::ObjectStore;
+use crate::{Archive, Result};
 use futures::{StreamExt, TryStreamExt};
 
 /// Objects removed at a time.
@@ -26,16 +25,10 @@ pub struct Pruned {
 /// # Errors
 ///
 /// What the store says. What was not removed is removed the next time.
-pub async fn prune(
-    store: &dyn ObjectStore,
-    group: u64,
-    now_ms: u64,
-    keep_ms: u64,
-    job: &Job,
-) -> Result<Pruned> {
+pub async fn prune(archive: &Archive, group: u64, now_ms: u64, keep_ms: u64, job: &Job) -> Result<Pruned> {
     job.phase("listing");
-    let mut pruned = Pruned::default();
-    for history in catalog::read(store, group).await?.lineages {
+    let (mut pruned, store) = (Pruned::default(), archive.store());
+    for history in catalog::read(archive, group).await?.lineages {
         let removal = retention::choose(&history, now_ms, keep_ms);
         if removal.is_empty() {
             continue;

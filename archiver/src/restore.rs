@@ -13,8 +13,7 @@ pub use run::{Destination, Restored, run};
 pub use target::MARKER;
 
 use crate::job::Job;
-use crate::store::ObjectStore;
-use crate::{Result, catalog};
+use crate::{Archive, Result, catalog};
 
 /// Restores a point of a group: reads the catalog, plans, runs.
 ///
@@ -22,13 +21,13 @@ use crate::{Result, catalog};
 ///
 /// Why the point cannot be restored; the directory is left as it was or empty.
 pub async fn restore(
-    store: &dyn ObjectStore,
+    archive: &Archive,
     group: u64,
     wanted: &Wanted,
     destination: &Destination,
     job: &Job,
 ) -> Result<Restored> {
-    let catalog = catalog::read(store, group).await?;
+    let catalog = catalog::read(archive, group).await?;
     let plan = plan(&catalog, wanted)?;
-    run(store, &plan, group, destination, job).await
+    run(archive, &plan, group, destination, job).await
 }

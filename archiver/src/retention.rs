@@ -10,7 +10,7 @@
 
 use crate::catalog::History;
 use crate::checkpoint::Table;
-use crate::layout::{CheckpointName, Kind, PrunedName, SegmentName, TableDigest};
+use crate::layout::{CheckpointName, Kind, PrunedName, SegmentName, TableName};
 use engine::Versionstamp;
 use std::collections::BTreeSet;
 
@@ -27,7 +27,7 @@ pub struct Removal {
     /// Segments.
     pub segments: Vec<SegmentName>,
     /// Tables.
-    pub tables: Vec<TableDigest>,
+    pub tables: Vec<TableName>,
     /// Records of earlier removals that this one replaces.
     pub pruned: Vec<PrunedName>,
 }
@@ -42,7 +42,7 @@ impl Removal {
     pub fn kinds(&self, group: u64) -> Vec<Kind> {
         let checkpoints = self.checkpoints.iter().map(|name| Kind::Checkpoint(group, *name));
         let segments = self.segments.iter().map(|name| Kind::Segment(group, *name));
-        let tables = self.tables.iter().map(|digest| Kind::Table(group, *digest));
+        let tables = self.tables.iter().map(|name| Kind::Table(group, *name));
         let pruned = self.pruned.iter().map(|name| Kind::Pruned(group, *name));
         checkpoints.chain(segments).chain(tables).chain(pruned).collect()
     }
@@ -61,8 +61,8 @@ pub fn choose(history: &History, now_ms: u64, keep_ms: u64) -> Removal {
     let kept = history.checkpoints.iter().filter(|entry| entry.name.stamp >= removal.below);
     // A checkpoint that cannot be read may name any table.
     if kept.clone().all(|entry| entry.whole().is_some()) {
-        let tables = |table: &Table| table.digest;
-        let named: BTreeSet<TableDigest> =
+        let tables = Table::name;
+        let named: BTreeSet<TableName> =
             kept.filter_map(|entry| entry.whole()).flat_map(|c| c.tables.iter().map(tables)).collect();
         let abandoned = |modified_ms: u64| now_ms.saturating_sub(modified_ms) > GRACE_MS;
         let unnamed = history.tables.iter().filter(|(digest, _)| !named.contains(*digest));
@@ -93,6 +93,7 @@ mod tests {
     use super::*;
     use crate::catalog::window::tests::{Builder, stamp};
     use crate::catalog::{Content, Table as Listed};
+    use crate::layout::TableDigest;
 
     /// Commits 1 to 20 at 10 to 200 ms, checkpoints at 7 and 15.
     fn history() -> Builder {
@@ -136,12 +137,12 @@ mod tests {
     #[test]
     fn tables_stay_while_they_are_named_or_young() {
         let mut history = history().0;
-        let digest = |n: u8| TableDigest([n; 32]);
+        let digest = |n: u8| TableName { digest: TableDigest([n; 32]), sealed: None };
         for (n, modified_ms) in [(1, 0), (2, 0), (3, GRACE_MS)] {
             history.tables.insert(digest(n), Listed { bytes: 1, modified_ms });
         }
         if let Content::Whole(checkpoint) = &mut history.checkpoints[1].content {
-            checkpoint.tables.push(Table { digest: digest(1), bytes: 1 });
+            checkpoint.tables.push(Table { digest: digest(1).digest, bytes: 1, sealed: None });
         }
         let now = GRACE_MS + 1;
         assert_eq!(choose(&history, now, 1).tables, [digest(2)]);

@@ -166,8 +166,8 @@ impl Header {
         self.blocks >= 1 && self.records >= u64::from(self.blocks) && self.commits >= self.records
     }
 
-    /// The name of a segment with this header and digest.
-    pub fn name(&self, digest: Digest) -> SegmentName {
+    /// The name of a segment with this header that is stored as bytes with this digest.
+    pub fn name(&self, digest: Digest, sealed: bool) -> SegmentName {
         SegmentName {
             first: self.first,
             last: self.last,
@@ -179,6 +179,7 @@ impl Header {
             term: self.term,
             node: self.node,
             digest,
+            sealed,
         }
     }
 }

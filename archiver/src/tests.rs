@@ -3,5 +3,6 @@
 mod damage;
 mod faults;
 mod life;
+mod targets;
 mod upkeep;
 mod world;

@@ -11,10 +11,9 @@ use crate::checkpoint::{self, Before};
 use crate::error::blocking;
 use crate::fetch::{self, FETCHES_MAX};
 use crate::job::Job;
-use crate::layout::{Kind, ShortHash, TableDigest};
+use crate::layout::{Kind, ShortHash, TableName};
 use crate::segment::Reader;
-use crate::store::ObjectStore;
-use crate::{Error, Result};
+use crate::{Archive, Error, Result};
 use engine::Versionstamp;
 use futures::StreamExt;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,14 +59,15 @@ pub struct Report {
 /// # Errors
 ///
 /// What the store says when it cannot be read; what is wrong with objects is in the report.
-pub async fn verify(store: &dyn ObjectStore, group: u64, job: &Job) -> Result<Report> {
-    let catalog = catalog::read(store, group).await?;
+pub async fn verify(archive: &Archive, group: u64, job: &Job) -> Result<Report> {
+    let catalog = catalog::read(archive, group).await?;
     let segments = |history: &History| history.segments.iter().map(|s| s.bytes).sum::<u64>();
-    let tables = |history: &History| named_tables(history).iter().map(|table| table.bytes).sum::<u64>();
+    let tables =
+        |history: &History| named_tables(history).iter().map(|table| table.stored_bytes()).sum::<u64>();
     job.total_bytes(catalog.lineages.iter().map(|history| segments(history) + tables(history)).sum());
     let mut report = Report::default();
     for history in &catalog.lineages {
-        verify_lineage(store, &catalog, history, job, &mut report).await?;
+        verify_lineage(archive, &catalog, history, job, &mut report).await?;
     }
     Ok(report)
 }
@@ -75,13 +75,13 @@ pub async fn verify(store: &dyn ObjectStore, group: u64, job: &Job) -> Result<Re
 /// Every table that some readable checkpoint names.
 fn named_tables(history: &History) -> Vec<checkpoint::Table> {
     let named = history.checkpoints.iter().filter_map(|entry| entry.whole()).flat_map(|c| &c.tables);
-    let by_digest: BTreeMap<TableDigest, checkpoint::Table> =
-        named.map(|table| (table.digest, *table)).collect();
+    let by_digest: BTreeMap<TableName, checkpoint::Table> =
+        named.map(|table| (table.name(), *table)).collect();
     by_digest.into_values().collect()
 }
 
 async fn verify_lineage(
-    store: &dyn ObjectStore,
+    archive: &Archive,
     catalog: &Catalog,
     history: &History,
     job: &Job,
@@ -97,8 +97,8 @@ async fn verify_lineage(
         report.problems.push(Problem { object: format!("lineage {}", history.folder), reason });
     }
     report.objects += history.checkpoints.iter().filter(|entry| entry.whole().is_some()).count() as u64;
-    verify_tables(store, group, history, job, report).await?;
-    verify_segments(store, group, history, job, report).await?;
+    verify_tables(archive, group, history, job, report).await?;
+    verify_segments(archive, group, history, job, report).await?;
     let windows = history.windows();
     let lefts = std::iter::once(None).chain(windows.iter().map(Some));
     for (left, window) in lefts.zip(&windows) {
@@ -134,7 +134,7 @@ fn found_wrong(error: Error, report: &mut Report) -> Result<()> {
 }
 
 async fn verify_tables(
-    store: &dyn ObjectStore,
+    archive: &Archive,
     group: u64,
     history: &History,
     job: &Job,
@@ -142,7 +142,7 @@ async fn verify_tables(
 ) -> Result<()> {
     let fetches = named_tables(history).into_iter().map(|table| async move {
         job.throttle(table.bytes).await;
-        (table.bytes, fetch::table(store, history, group, &table).await)
+        (table.stored_bytes(), fetch::table(archive, history, group, &table).await)
     });
     let mut fetches = futures::stream::iter(fetches).buffer_unordered(FETCHES_MAX);
     while let Some((bytes, fetched)) = fetches.next().await {
@@ -161,7 +161,7 @@ async fn verify_tables(
 
 /// Reads every segment; compares what they say about the commits at which objects begin and end.
 async fn verify_segments(
-    store: &dyn ObjectStore,
+    archive: &Archive,
     group: u64,
     history: &History,
     job: &Job,
@@ -173,7 +173,7 @@ async fn verify_segments(
     known.extend(checkpoints);
     let fetches = history.segments.iter().map(|segment| async move {
         job.throttle(segment.bytes).await;
-        (segment.bytes, fetch::segment(store, history, group, segment).await)
+        (segment.bytes, fetch::segment(archive, history, group, segment).await)
     });
     let mut fetches = futures::stream::iter(fetches).buffered(FETCHES_MAX);
     while let Some((bytes, fetched)) = fetches.next().await {

@@ -6,7 +6,7 @@
 use super::GROUP;
 use crate::connect::errors::Chain;
 use archiver::layout::{Kind, LINEAGES, LineageFolder, Name};
-use archiver::ship::ProgressMark;
+use archiver::ship::{ProgressMark, target_of};
 use archiver::store::{self, ObjectStore};
 use engine::{Engine, Versionstamp};
 use std::time::Duration;
@@ -55,9 +55,8 @@ pub async fn refuse_if_behind(engine: &Engine, store: &dyn ObjectStore) -> Resul
 /// The last commit of the engine's lineage in the archive, of those after what is known to be there.
 async fn last_archived(engine: &Engine, store: &dyn ObjectStore) -> store::Result<Option<Versionstamp>> {
     let lineage = engine.lineage();
-    let mark = engine.mark(&ProgressMark::name(GROUP)).and_then(|mark| ProgressMark::decode(&mark).ok());
-    let shipped = mark.filter(|mark| mark.lineage() == lineage.id).map(|mark| mark.shipped());
-    let known = shipped.unwrap_or(Versionstamp::ZERO);
+    let mark = ProgressMark::read(engine, GROUP, target_of(&store.location()));
+    let known = mark.map_or(Versionstamp::ZERO, |mark| mark.shipped());
     let folder = format!("{LINEAGES}{}/groups/{GROUP}/segments/", LineageFolder::from(lineage));
     let mut after = format!("{folder}{known}");
     let mut last = None;
@@ -100,6 +99,7 @@ mod tests {
             term: 0,
             node: 1,
             digest: Digest([2; 16]),
+            sealed: false,
         };
         Name { lineage: LineageFolder { epoch, id }, kind: Kind::Segment(GROUP, name) }.to_string()
     }

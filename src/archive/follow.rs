@@ -7,7 +7,7 @@
 
 use super::GROUP;
 use crate::database::Database;
-use archiver::ship::{ProgressMark, Settings, Shipper, Status};
+use archiver::ship::{Keep, ProgressMark, Settings, Shipper, Source, Status, target_of};
 use archiver::store::ObjectStore;
 use engine::Engine;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ pub(super) struct Follower {
     pub(super) database: Database,
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) how: Settings,
+    pub(super) keep: Keep,
     pub(super) status: watch::Sender<Status>,
 }
 
@@ -81,19 +82,19 @@ impl Follower {
 
     fn shipper(&self) -> Option<Shipper> {
         let progress = Arc::new(self.database.clone());
-        let made = Shipper::new(self.database.engine(), Arc::clone(&self.store), self.how.clone(), progress);
+        let source = Source { engine: self.database.engine(), progress, keep: self.keep.clone() };
+        let made = Shipper::new(source, Arc::clone(&self.store), self.how.clone());
         made.inspect_err(|error| tracing::warn!(%error, "cannot begin to ship")).ok()
     }
 
     /// Keeps what comes after what is shipped.
     pub(super) fn keep(&self) {
         let engine = self.database.engine();
-        let mark = engine.mark(&ProgressMark::name(GROUP)).and_then(|mark| ProgressMark::decode(&mark).ok());
-        let mark = mark.filter(|mark| mark.lineage() == engine.lineage().id);
-        let shipped = mark.map_or(0, |mark| mark.shipped().version());
+        let target = target_of(&self.store.location());
+        let shipped = ProgressMark::read(&engine, GROUP, target).map_or(0, |mark| mark.shipped().version());
         let waiting: u64 = engine.sealed_segments().iter().map(|segment| segment.bytes).sum();
         let kept = (waiting <= self.how.backlog_bytes_max).then_some(shipped);
-        engine.keep_segments_after(kept.or(Some(engine.applied().version)));
+        self.keep.set(&engine, target, kept.unwrap_or(engine.applied().version));
     }
 }
 

@@ -4,10 +4,9 @@
 
 use super::GROUP;
 use crate::connect::errors::Chain;
+use archiver::Archive;
 use archiver::job::{Job, JobKind, Jobs};
-use archiver::store::ObjectStore;
 use replication::ServingClock;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -20,7 +19,7 @@ const TURNS: u32 = 24;
 
 /// Prunes until `stopping` is true.
 pub(super) async fn run(
-    store: Arc<dyn ObjectStore>,
+    archive: Archive,
     clock: ServingClock,
     keep_ms: u64,
     jobs: Jobs,
@@ -30,8 +29,8 @@ pub(super) async fn run(
         let mut failing = false;
         loop {
             tokio::time::sleep(pause(keep_ms)).await;
-            let job = jobs.begin(JobKind::Prune, store.location());
-            failing = turn(&*store, clock.now_ms(), keep_ms, &job, failing).await;
+            let job = jobs.begin(JobKind::Prune, archive.location());
+            failing = turn(&archive, clock.now_ms(), keep_ms, &job, failing).await;
         }
     };
     tokio::select! {
@@ -46,8 +45,8 @@ fn pause(keep_ms: u64) -> Duration {
 }
 
 /// One turn; returns whether it failed.
-async fn turn(store: &dyn ObjectStore, now_ms: u64, keep_ms: u64, job: &Job, failing: bool) -> bool {
-    let done = archiver::prune::prune(store, GROUP, now_ms, keep_ms, job).await;
+async fn turn(archive: &Archive, now_ms: u64, keep_ms: u64, job: &Job, failing: bool) -> bool {
+    let done = archiver::prune::prune(archive, GROUP, now_ms, keep_ms, job).await;
     job.conclude(&done, |pruned| format!("{} objects removed", pruned.objects));
     match done {
         Ok(pruned) => {
@@ -61,8 +60,12 @@ async fn turn(store: &dyn ObjectStore, now_ms: u64, keep_ms: u64, job: &Job, fai
         }
         Err(error) => {
             if !failing {
-                let (archive, error) = (store.location(), Chain(&error).to_string());
-                tracing::warn!(archive, error, "cannot remove what is old from the archive; trying again");
+                let (location, error) = (archive.location(), Chain(&error).to_string());
+                tracing::warn!(
+                    archive = location,
+                    error,
+                    "cannot remove what is old from the archive; trying again"
+                );
             }
             true
         }
@@ -73,6 +76,7 @@ async fn turn(store: &dyn ObjectStore, now_ms: u64, keep_ms: u64, job: &Job, fai
 mod tests {
     use super::*;
     use archiver::store::sim::Sim;
+    use std::sync::Arc;
 
     #[test]
     fn a_turn_comes_often_enough_and_not_too_often() {
@@ -84,10 +88,11 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_remembered_until_it_is_over() {
         let store = Sim::new();
+        let archive = Archive::plain(Arc::new(store.clone()));
         store.set_down(true);
-        assert!(turn(&store, 10, 1, &Job::unwatched(JobKind::Prune), false).await);
+        assert!(turn(&archive, 10, 1, &Job::unwatched(JobKind::Prune), false).await);
         store.set_down(false);
-        assert!(!turn(&store, 10, 1, &Job::unwatched(JobKind::Prune), true).await);
+        assert!(!turn(&archive, 10, 1, &Job::unwatched(JobKind::Prune), true).await);
     }
 
     #[tokio::test(start_paused = true)]
@@ -97,7 +102,7 @@ mod tests {
         let clock = ServingClock::new(crate::testing::FakeClock::at(1), 0);
         let env = engine::Env::real();
         let jobs = Jobs::new(env.clock, env.random);
-        let running = tokio::spawn(run(store.clone(), clock, 1, jobs.clone(), stopping));
+        let running = tokio::spawn(run(Archive::plain(store.clone()), clock, 1, jobs.clone(), stopping));
         tokio::time::timeout(TURN_MIN * 3, async {
             while store.requests() == 0 {
                 tokio::time::sleep(TURN_MIN / 10).await;

@@ -2,7 +2,8 @@
 
 mod show;
 
-use super::restore::{job, open_store, runtime, watched};
+use super::archive_args::ArchiveArgs;
+use super::restore::{job, runtime, watched};
 use anyhow::Context;
 use archiver::catalog;
 use archiver::job::JobKind;
@@ -30,9 +31,8 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Archive {
-    /// URL of the archive: file:///absolute/path or s3://bucket/prefix?endpoint=...
-    #[arg(long, env = "CAIRN_ARCHIVE", value_name = "URL")]
-    from: String,
+    #[command(flatten)]
+    archive: ArchiveArgs,
 
     /// Print JSON
     #[arg(long)]
@@ -53,8 +53,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn describe(archive: &Archive, with_checkpoints: bool) -> anyhow::Result<()> {
-    let store = open_store(&archive.from)?;
-    let catalog = runtime()?.block_on(catalog::read(&*store, GROUP)).context("cannot read the archive")?;
+    let opened = archive.archive.open()?;
+    let catalog = runtime()?.block_on(catalog::read(&opened, GROUP)).context("cannot read the archive")?;
     if archive.json {
         println!("{:#}", show::json(&catalog, with_checkpoints));
     } else {
@@ -67,16 +67,16 @@ fn describe(archive: &Archive, with_checkpoints: bool) -> anyhow::Result<()> {
 }
 
 fn check(archive: &Archive) -> anyhow::Result<()> {
-    let store = open_store(&archive.from)?;
-    let job = job(JobKind::Verify, &store.location());
-    let work = watched("verifying", &job, verify(&*store, GROUP, &job));
+    let opened = archive.archive.open()?;
+    let job = job(JobKind::Verify, &opened.location());
+    let work = watched("verifying", &job, verify(&opened, GROUP, &job));
     let report = runtime()?.block_on(work).context("cannot read the archive")?;
     if archive.json {
         println!("{:#}", show::report_json(&report));
     } else {
         print!("{}", show::report_text(&report));
     }
-    conclude(&report, &store.location())
+    conclude(&report, &opened.location())
 }
 
 fn conclude(report: &Report, location: &str) -> anyhow::Result<()> {

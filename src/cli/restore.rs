@@ -1,15 +1,14 @@
 //! `cairn restore`: brings a point of an archive back as a data directory.
 
 use super::UsageError;
+use super::archive_args::ArchiveArgs;
 use anyhow::Context;
 use archiver::catalog::rfc3339;
 use archiver::job::{Job, JobKind, Jobs};
 use archiver::restore::{Destination, Point, Wanted, restore};
-use archiver::store::{self, ObjectStore};
 use engine::{Env, LineageId, Options, Versionstamp};
 use indicatif::{BinaryBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The one data group.
@@ -18,9 +17,8 @@ const GROUP: u64 = 1;
 /// What `cairn restore` is told.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// URL of the archive: file:///absolute/path or s3://bucket/prefix?endpoint=...
-    #[arg(long, env = "CAIRN_ARCHIVE", value_name = "URL")]
-    from: String,
+    #[command(flatten)]
+    archive: ArchiveArgs,
 
     /// What to restore: a versionstamp (20 hexadecimal digits), an RFC 3339 time, or latest
     #[arg(long, value_name = "POINT", value_parser = parse_point)]
@@ -67,11 +65,11 @@ fn parse_lineage(text: &str) -> Result<LineageId, String> {
 /// A [`UsageError`] when the URL, the point or the directory cannot work; otherwise why the archive
 /// cannot be restored. The directory is empty then.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let store = open_store(&args.from)?;
+    let archive = args.archive.open()?;
     let wanted = Wanted { point: args.at, lineage: args.lineage, without: args.without };
     let destination = Destination { env: Env::real(), dir: args.to.clone(), options: Options::default() };
-    let job = job(JobKind::Restore, &store.location());
-    let work = restore(&*store, GROUP, &wanted, &destination, &job);
+    let job = job(JobKind::Restore, &archive.location());
+    let work = restore(&archive, GROUP, &wanted, &destination, &job);
     let restored = runtime()?.block_on(watched("restoring", &job, work)).map_err(as_usage)?;
     let (stamp, time) = (restored.stamp, rfc3339(restored.time_ms));
     println!("restored to versionstamp {stamp}, committed at {time}, as lineage {}", restored.lineage.id);
@@ -87,11 +85,6 @@ fn as_usage(error: archiver::Error) -> anyhow::Error {
         archiver::Error::Plan(_) | archiver::Error::Target { .. } => UsageError(error.to_string()).into(),
         other => other.into(),
     }
-}
-
-/// Opens the archive at a URL.
-pub(super) fn open_store(url: &str) -> anyhow::Result<Arc<dyn ObjectStore>> {
-    store::open(url).map_err(|error| UsageError(error.to_string()).into())
 }
 
 /// Runs one command.

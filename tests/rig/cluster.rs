@@ -35,7 +35,7 @@ pub(crate) struct Cluster {
     /// What every node is told besides.
     flags: Vec<(String, String)>,
     /// What every node has in its environment besides.
-    variables: Vec<(&'static str, &'static str)>,
+    variables: Vec<(String, String)>,
     /// The network between the nodes, which stand at its sites 1, 2, ...; the test is at site 0.
     pub(crate) wan: Option<Wan>,
     /// Where the directories of the nodes lie.
@@ -87,18 +87,30 @@ impl Cluster {
         cluster.grow(nodes)
     }
 
-    /// Nodes on the loopback interface that archive to a URL with these credentials, with further flags.
+    /// The same on one archive: its URL, and what a node needs in its environment to reach it.
     pub(crate) fn archiving(
+        path: &Path,
         nodes: usize,
         url: &str,
-        credentials: &[(&'static str, &'static str)],
-        flags: &[(&str, &str)],
+        credentials: &[(&str, &str)],
+    ) -> TestResult<Cluster> {
+        Cluster::restored(path, nodes, url, credentials, |_data| Ok(()))
+    }
+
+    /// The same, whose first node begins with a data directory that is there already.
+    pub(crate) fn restored(
+        path: &Path,
+        nodes: usize,
+        url: &str,
+        credentials: &[(&str, &str)],
+        data: impl FnOnce(&Path) -> TestResult,
     ) -> TestResult<Cluster> {
         let mut cluster = Cluster::empty(None)?;
-        cluster.variables = credentials.to_vec();
-        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        cluster.flags = flags.iter().map(owned).collect();
-        cluster.flags.push(("--archive".to_owned(), url.to_owned()));
+        path.clone_into(&mut cluster.path);
+        cluster.flags = vec![("--archive".to_owned(), url.to_owned())];
+        cluster.variables =
+            credentials.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        data(&cluster.data(0))?;
         cluster.grow(nodes)
     }
 
@@ -112,8 +124,8 @@ impl Cluster {
     fn empty(wan: Option<Wan>) -> TestResult<Cluster> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().to_owned();
-        let (nodes, flags, variables) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Cluster { nodes, flags, variables, wan, path, _folder: Some(folder) })
+        let (flags, variables) = (Vec::new(), Vec::new());
+        Ok(Cluster { nodes: Vec::new(), flags, variables, wan, path, _folder: Some(folder) })
     }
 
     fn grow(mut self, nodes: usize) -> TestResult<Cluster> {
@@ -156,10 +168,12 @@ impl Cluster {
         };
         let node = &self.nodes[position];
         let mut serve = Serve::by(command, &node.data, &node.client).flag("--peer-addr", &node.peer);
-        serve = serve.flag("--disk-reserve", DISK_RESERVE).envs(&self.variables);
+        serve = serve.flag("--disk-reserve", DISK_RESERVE);
         if !self.flags.iter().any(|(name, _)| name == "--archive") {
             serve = serve.flag("--archive", "none");
         }
+        let variables = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        serve = serve.envs(&variables.collect::<Vec<_>>());
         serve = self.flags.iter().fold(serve, |serve, (name, value)| serve.flag(name, value));
         if position > 0 {
             let others: Vec<_> = self.live().filter(|other| *other != position).collect();

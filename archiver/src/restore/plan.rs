@@ -7,7 +7,7 @@
 
 use crate::catalog::window::{Start, Window};
 use crate::catalog::{Catalog, CheckpointEntry, Content, History, Segment, rfc3339};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Table};
 use crate::layout::{CheckpointName, Kind};
 use engine::versionstamp::epoch_of;
 use engine::{ContentHash, LineageId, Versionstamp};
@@ -80,7 +80,7 @@ impl Plan {
     /// Bytes to fetch, rivals not counted.
     pub fn bytes(&self) -> u64 {
         let tables = self.checkpoint.iter().flat_map(|(_, checkpoint)| &checkpoint.tables);
-        tables.map(|table| table.bytes).sum::<u64>() + self.segments.iter().map(|s| s.bytes).sum::<u64>()
+        tables.map(Table::stored_bytes).sum::<u64>() + self.segments.iter().map(|s| s.bytes).sum::<u64>()
     }
 }
 
@@ -130,6 +130,14 @@ pub enum PlanError {
         /// Where it left the parent.
         left_at: Versionstamp,
     },
+    /// The checkpoint to start from is encrypted. Give the identity that opens it.
+    #[error("cannot open {object}: {reason}")]
+    Sealed {
+        /// The checkpoint.
+        object: String,
+        /// Why not.
+        reason: &'static str,
+    },
     /// The checkpoint to start from is damaged. Bring the object back, or leave the checkpoint out.
     #[error("damaged archive: {object}: {reason}; to start from an older checkpoint add --without {stamp}")]
     Damaged {
@@ -163,6 +171,10 @@ pub fn plan(catalog: &Catalog, wanted: &Wanted) -> Result<Plan, PlanError> {
         return match &entry.content {
             Content::Whole(checkpoint) => {
                 Ok(finish(history, Some((entry.name, checkpoint.clone())), &start, &window, until))
+            }
+            Content::Sealed(reason) => {
+                let object = history.object(Kind::Checkpoint(catalog.group, entry.name));
+                Err(PlanError::Sealed { object, reason })
             }
             Content::Unusable(reason) => Err(PlanError::Damaged {
                 object: history.object(Kind::Checkpoint(catalog.group, entry.name)),

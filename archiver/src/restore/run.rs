@@ -8,8 +8,7 @@ use crate::error::blocking;
 use crate::fetch::{self, FETCHES_MAX};
 use crate::job::Job;
 use crate::layout::LineageFolder;
-use crate::store::ObjectStore;
-use crate::{Error, Result};
+use crate::{Archive, Error, Result};
 use engine::{Applied, ContentHash, Engine, Env, Lineage, LineageId, Options, Versionstamp};
 use futures::{StreamExt, TryStreamExt};
 use std::path::PathBuf;
@@ -47,7 +46,7 @@ pub struct Restored {
 /// [`Error::Target`] before anything is touched; otherwise which object is damaged or missing, where
 /// histories part, or what the store, the disk or the engine says.
 pub async fn run(
-    store: &dyn ObjectStore,
+    archive: &Archive,
     plan: &Plan,
     group: u64,
     destination: &Destination,
@@ -56,7 +55,7 @@ pub async fn run(
     let (fs, dir) = (destination.env.fs.clone(), destination.dir.clone());
     let target = blocking(move || Target::begin(fs, &dir, group)).await?;
     job.total_bytes(plan.bytes());
-    let done = build(store, plan, group, destination, &target, job).await;
+    let done = build(archive, plan, group, destination, &target, job).await;
     blocking(move || match done {
         Ok(restored) => target.finish().map(|()| restored),
         Err(error) => {
@@ -70,7 +69,7 @@ pub async fn run(
 }
 
 async fn build(
-    store: &dyn ObjectStore,
+    archive: &Archive,
     plan: &Plan,
     group: u64,
     destination: &Destination,
@@ -78,7 +77,7 @@ async fn build(
     job: &Job,
 ) -> Result<Restored> {
     job.phase("tables");
-    fetch_checkpoint(store, plan, group, target, job).await?;
+    fetch_checkpoint(archive, plan, group, target, job).await?;
     job.phase("log");
     let (to, env, options) = (target.clone(), destination.env.clone(), destination.options.clone());
     let start = start_of(plan);
@@ -87,7 +86,7 @@ async fn build(
     let mut replay = Replay::new(engine, &start, plan.until, !plan.rivals.is_empty());
     let fetches = plan.segments.iter().map(|segment| async move {
         job.throttle(segment.bytes).await;
-        let fetched = fetch::segment(store, &plan.history, group, segment).await?;
+        let fetched = fetch::segment(archive, &plan.history, group, segment).await?;
         Ok::<_, Error>((segment.bytes, fetched))
     });
     let mut fetches = futures::stream::iter(fetches).buffered(FETCHES_MAX);
@@ -97,7 +96,7 @@ async fn build(
         job.done_bytes(bytes);
     }
     for rival in &plan.rivals {
-        let (object, reader) = fetch::segment(store, &plan.history, group, rival).await?;
+        let (object, reader) = fetch::segment(archive, &plan.history, group, rival).await?;
         replay = blocking(move || replay.compare(&object, reader).map(|()| replay)).await?;
     }
     let mut id = LineageId([0; 16]);
@@ -111,7 +110,7 @@ fn start_of(plan: &Plan) -> Applied {
 }
 
 async fn fetch_checkpoint(
-    store: &dyn ObjectStore,
+    archive: &Archive,
     plan: &Plan,
     group: u64,
     target: &Target,
@@ -121,7 +120,7 @@ async fn fetch_checkpoint(
     let fetch = |table: Table| async move {
         job.checkpoint()?;
         job.throttle(table.bytes).await;
-        let bytes = fetch::table(store, &plan.history, group, &table).await?;
+        let bytes = fetch::table(archive, &plan.history, group, &table).await?;
         let to = target.clone();
         blocking(move || to.add_table(&table.digest.file_name(), &bytes)).await?;
         job.done_bytes(table.bytes);

@@ -1,7 +1,7 @@
 //! Packs records into the bytes of a segment.
 
 use super::{BLOCK_BYTES, Header};
-use crate::layout::{Digest, LineageFolder, SegmentName};
+use crate::layout::LineageFolder;
 use bytes::Bytes;
 use engine::{ContentHash, Record, Versionstamp};
 use std::io;
@@ -112,7 +112,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The name and the bytes of the object.
+    /// The header and the bytes of the object, not encrypted.
     ///
     /// # Errors
     ///
@@ -121,7 +121,7 @@ impl Writer {
     /// # Panics
     ///
     /// If it is empty: an empty segment is not archived.
-    pub fn finish(mut self) -> io::Result<(SegmentName, Bytes)> {
+    pub fn finish(mut self) -> io::Result<(Header, Bytes)> {
         assert!(!self.is_empty(), "a segment without commits is not archived");
         if !self.plain.is_empty() {
             self.close_block()?;
@@ -129,7 +129,7 @@ impl Writer {
         let mut bytes = Vec::with_capacity(super::HEADER_LEN + self.blocks.len());
         self.header.encode(&mut bytes);
         bytes.append(&mut self.blocks);
-        Ok((self.header.name(Digest::of(&bytes)), bytes.into()))
+        Ok((self.header, bytes.into()))
     }
 }
 

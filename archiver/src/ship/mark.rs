@@ -22,7 +22,7 @@
 use super::source::Position;
 use crate::layout::{CheckpointName, Digest};
 use engine::codec::{Decoder, Malformed};
-use engine::{ContentHash, LineageId, Versionstamp};
+use engine::{ContentHash, Engine, LineageId, Versionstamp};
 
 const FORMAT: u8 = 1;
 
@@ -66,8 +66,18 @@ impl Mark {
     }
 
     /// The name under which the engine keeps it.
-    pub fn name(group: u64) -> Vec<u8> {
-        format!("archive/{group}").into_bytes()
+    pub fn name(group: u64, target: Digest) -> Vec<u8> {
+        format!("archive/{group}/{target}").into_bytes()
+    }
+
+    /// What is recorded in an engine of its own lineage and this target. Before there were several targets, a mark had no
+    /// target in its name.
+    pub fn read(engine: &Engine, group: u64, target: Digest) -> Option<Self> {
+        let lineage = engine.lineage().id;
+        let named = [Self::name(group, target), format!("archive/{group}").into_bytes()];
+        let marks = named.iter().filter_map(|name| engine.mark(name));
+        let mut marks = marks.filter_map(|value| Self::decode(&value).ok());
+        marks.find(|mark| mark.lineage == lineage && mark.target == target)
     }
 
     /// The last shipped commit.
@@ -95,7 +105,7 @@ impl Mark {
         out.extend_from_slice(&self.bytes_since_checkpoint.to_le_bytes());
         out.extend_from_slice(&self.checkpoint.map_or(0, |last| last.made_ms).to_le_bytes());
         out.extend_from_slice(self.checkpoint.map_or(String::new(), |last| last.name.to_string()).as_bytes());
-        engine::Mark { name: Self::name(group), value: out }
+        engine::Mark { name: Self::name(group, self.target), value: out }
     }
 
     /// Reads the value of a mark.
@@ -169,6 +179,7 @@ mod tests {
             time_ms: 9,
             hash: ShortHash([10; 8]),
             digest: Digest([11; 16]),
+            sealed: false,
         };
         mark.checkpoint = Some(LastCheckpoint { name, made_ms: 12 });
         let value = mark.as_engine_mark(1).value;

@@ -1,7 +1,7 @@
 //! Takes the next segment of the archive out of the engine's log.
 
-use crate::layout::{LineageFolder, SegmentName};
-use crate::segment::Writer;
+use crate::layout::LineageFolder;
+use crate::segment::{Header, Writer};
 use crate::{Error, Result};
 use bytes::Bytes;
 use engine::fs::Fs;
@@ -55,7 +55,7 @@ pub(crate) enum Gathered {
     /// No commit up to this version.
     Nothing { consumed: u64 },
     /// A segment: its end, and the version up to which nothing more waits.
-    Segment { name: SegmentName, bytes: Bytes, end: Position, consumed: u64 },
+    Segment { header: Box<Header>, bytes: Bytes, end: Position, consumed: u64 },
     /// The next commit does not continue the last shipped one.
     Broken,
 }
@@ -76,8 +76,8 @@ impl Gather {
         match writer {
             Some(writer) => {
                 let path = waiting.first().map_or(Path::new(""), |segment| &segment.path);
-                let (name, bytes) = writer.finish().map_err(Error::io("compress", path))?;
-                Ok(Gathered::Segment { name, bytes, end, consumed })
+                let (header, bytes) = writer.finish().map_err(Error::io("compress", path))?;
+                Ok(Gathered::Segment { header: Box::new(header), bytes, end, consumed })
             }
             // Ticks alone, but of another history: commits before them are gone.
             None if hash != end.hash => Ok(Gathered::Broken),

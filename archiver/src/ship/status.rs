@@ -9,6 +9,8 @@ pub struct Status {
     pub shipped: Versionstamp,
     /// The clock at it, Unix milliseconds.
     pub shipped_ms: u64,
+    /// The last commit that this replica has applied.
+    pub committed: Versionstamp,
     /// Whether what was shipped can be restored: a checkpoint or the empty beginning stands before it.
     pub rooted: bool,
     /// Bytes of sealed log that wait.
@@ -27,4 +29,18 @@ pub struct Status {
     pub checkpoint_upload: Option<(u64, u64)>,
     /// Why shipping stands still; `None` while it does not.
     pub error: Option<String>,
+    /// Why checkpoints stand still; `None` while they do not. Segments go on meanwhile.
+    pub checkpoint_error: Option<String>,
+}
+
+impl Status {
+    /// Whether the last attempt at something failed.
+    pub const fn is_failing(&self) -> bool {
+        self.error.is_some() || self.checkpoint_error.is_some()
+    }
+
+    /// For how long the oldest commit that was not shipped has been waiting, in milliseconds; 0 when none is.
+    pub fn lag_ms(&self, now_ms: u64) -> u64 {
+        self.backlog_since_ms.map_or(0, |since| now_ms.saturating_sub(since))
+    }
 }

@@ -54,6 +54,7 @@ struct State {
     listings_late_ms: u64,
     listings_twice: bool,
     down: bool,
+    reads_refused: bool,
 }
 
 impl State {
@@ -146,6 +147,11 @@ impl Sim {
         self.state().down = down;
     }
 
+    /// Refuses to read and to list from now on, or not any more: the credentials of a shipper.
+    pub fn refuse_reads(&self, refused: bool) {
+        self.state().reads_refused = refused;
+    }
+
     /// Sets the time that new objects get, Unix milliseconds.
     pub fn set_now_ms(&self, now_ms: u64) {
         self.state().now_ms = now_ms;
@@ -197,7 +203,10 @@ impl Sim {
     /// A request that writes no object.
     fn request<T>(&self, action: String, act: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
         let mut state = self.state();
-        match state.next_fault() {
+        let reads = action.starts_with("read ") || action.starts_with("list ");
+        let fault = state.next_fault();
+        let fault = if reads && state.reads_refused { Some(Fault::Refused) } else { fault };
+        match fault {
             None | Some(Fault::Lied) => act(&mut state),
             Some(fault) => {
                 if fault == Fault::AnswerLost {

@@ -89,11 +89,17 @@ async fn a_failed_restore_leaves_nothing_that_looks_like_data() -> TestResult {
     let dir = PathBuf::from("/restored/again");
     let destination = Destination { env: world.env.clone(), dir: dir.clone(), options: options() };
     let point = wanted(Point::Stamp(last.stamp));
-    assert!(restore(&store, 1, &point, &destination, &Job::unwatched(JobKind::Restore)).await.is_err());
+    assert!(
+        restore(&world.archive_of(&store), 1, &point, &destination, &Job::unwatched(JobKind::Restore))
+            .await
+            .is_err()
+    );
     assert_eq!(world.env.fs.read_dir(&dir)?, Vec::<String>::new());
     // The object is brought back, and the same command works.
     store.tamper(&tail, Some(old));
-    let restored = restore(&store, 1, &point, &destination, &Job::unwatched(JobKind::Restore)).await?;
+    let restored =
+        restore(&world.archive_of(&store), 1, &point, &destination, &Job::unwatched(JobKind::Restore))
+            .await?;
     world.check(&dir, &restored, &last)
 }
 
@@ -107,11 +113,12 @@ async fn an_interrupted_restore_is_done_again_and_other_directories_are_refused(
     fs.create(&dir.join("groups/1/manifest"))?.write_at(b"half", 0)?;
     let destination = Destination { env: world.env.clone(), dir: dir.clone(), options: options() };
     let point = wanted(Point::Stamp(last.stamp));
-    let result = restore(&world.store, 1, &point, &destination, &Job::unwatched(JobKind::Restore)).await;
+    let result = restore(&world.archive(), 1, &point, &destination, &Job::unwatched(JobKind::Restore)).await;
     assert!(matches!(result, Err(Error::Target { .. })), "somebody's data stays");
     assert!(fs.exists(&dir.join("groups/1/manifest"))?);
     fs.create(&dir.join(MARKER))?;
-    let restored = restore(&world.store, 1, &point, &destination, &Job::unwatched(JobKind::Restore)).await?;
+    let restored =
+        restore(&world.archive(), 1, &point, &destination, &Job::unwatched(JobKind::Restore)).await?;
     world.check(&dir, &restored, &last)?;
     assert!(!fs.exists(&dir.join(MARKER))?);
     Ok(())

@@ -1,4 +1,5 @@
 use super::world::{TestResult, World};
+use crate::Archive;
 use crate::catalog;
 use crate::checkpoint::Before;
 use crate::job::{Job, JobKind};
@@ -6,6 +7,7 @@ use crate::restore::{PlanError, Point, Wanted};
 use crate::ship::Step;
 use crate::store::sim::Fault;
 use crate::verify::verify;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[tokio::test]
@@ -153,7 +155,7 @@ async fn a_crash_between_an_upload_and_its_record_is_no_fork() -> TestResult {
     world.commit(2)?;
     world.reopen()?;
     world.ship().await?;
-    let history = catalog::read(&world.store, 1).await?.lineages.pop().ok_or("a lineage")?;
+    let history = catalog::read(&world.archive(), 1).await?.lineages.pop().ok_or("a lineage")?;
     assert!(history.segments.len() >= 3, "the second upload reaches further");
     assert_eq!(history.windows().len(), 1);
     for state in world.states.clone() {
@@ -182,7 +184,7 @@ async fn a_backlog_over_its_bound_becomes_a_gap_that_is_recorded() -> TestResult
     let after = world.last()?.clone();
     world.commit(1)?;
     world.ship().await?;
-    let history = catalog::read(&world.store, 1).await?.lineages.pop().ok_or("a lineage")?;
+    let history = catalog::read(&world.archive(), 1).await?.lineages.pop().ok_or("a lineage")?;
     let windows = history.windows();
     assert_eq!(windows.len(), 2, "{windows:?}");
     assert_eq!(windows[0].last.stamp, before.stamp);
@@ -239,7 +241,7 @@ async fn a_checkpoint_puts_only_tables_that_the_last_one_did_not_name() -> TestR
         }
         let steps = world.ship().await?;
         let tables = steps.iter().filter(|step| **step == Step::Table).count();
-        let history = catalog::read(&world.store, 1).await?.lineages.pop().ok_or("a lineage")?;
+        let history = catalog::read(&world.archive(), 1).await?.lineages.pop().ok_or("a lineage")?;
         let last = history.checkpoints.last().and_then(|entry| entry.whole()).ok_or("a checkpoint")?;
         assert!(tables < last.tables.len(), "{tables} of {}", last.tables.len());
     }
@@ -307,8 +309,80 @@ async fn power_cuts_and_failing_requests_leave_every_acknowledged_commit_restora
             let (dir, restored) = world.restore(Point::Stamp(state.stamp)).await?;
             world.check(&dir, &restored, state)?;
         }
-        let report = verify(&world.store, 1, &Job::unwatched(JobKind::Restore)).await?;
+        let report = verify(&world.archive(), 1, &Job::unwatched(JobKind::Restore)).await?;
         assert_eq!(report.problems, [], "seed {seed}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_encrypted_archive_restores_every_point_with_its_identity_and_none_without() -> TestResult {
+    let mut world = World::new(15)?;
+    world.commit(2)?;
+    world.ship().await?;
+    let plain = world.last()?.clone();
+    // Recipients are named later: what is there stays as it is, and what comes is encrypted.
+    world.encrypt()?;
+    for _ in 0..6 {
+        world.commit(2)?;
+        world.clock.advance(world.settings.checkpoint_interval_ms / 2);
+        world.ship().await?;
+    }
+    let states = world.states.clone();
+    for state in &states {
+        let (dir, restored) = world.restore(Point::Stamp(state.stamp)).await?;
+        world.check(&dir, &restored, state)?;
+    }
+    let report = verify(&world.archive(), 1, &Job::unwatched(JobKind::Verify)).await?;
+    assert_eq!(report.problems, []);
+    assert!(world.store.names().iter().any(|name| name.ends_with(".tbl.age")));
+    let without = Archive::plain(Arc::new(world.store.clone()));
+    for (stamp, reachable) in [(plain.stamp, true), (world.last()?.stamp, false)] {
+        let wanted = Wanted { point: Point::Stamp(stamp), lineage: None, without: Vec::new() };
+        let catalog = catalog::read(&without, 1).await?;
+        let planned = crate::restore::plan(&catalog, &wanted);
+        assert_eq!(planned.is_ok(), reachable, "{stamp}: {planned:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn tables_encrypted_for_others_are_not_reused() -> TestResult {
+    let mut world = World::new(16)?;
+    for _ in 0..40 {
+        world.commit(2)?;
+    }
+    world.clock.advance(world.settings.checkpoint_interval_ms);
+    world.ship().await?;
+    world.encrypt()?;
+    world.commit(1)?;
+    world.clock.advance(world.settings.checkpoint_interval_ms);
+    let steps = world.ship().await?;
+    let tables = steps.iter().filter(|step| **step == Step::Table).count();
+    let history = catalog::read(&world.archive(), 1).await?.lineages.pop().ok_or("a lineage")?;
+    let last = history.checkpoints.last().and_then(|entry| entry.whole()).ok_or("a checkpoint")?;
+    assert_eq!(tables, last.tables.len());
+    assert!(last.tables.iter().all(|table| table.sealed.is_some()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn writing_needs_no_right_to_read() -> TestResult {
+    let mut world = World::new(17)?;
+    world.encrypt()?;
+    world.store.refuse_reads(true);
+    for round in 0..6 {
+        world.commit(2)?;
+        world.clock.advance(world.settings.checkpoint_interval_ms / 2);
+        world.ship().await?;
+        if round % 2 == 1 {
+            world.reopen()?;
+        }
+    }
+    world.store.refuse_reads(false);
+    for state in world.states.clone() {
+        let (dir, restored) = world.restore(Point::Stamp(state.stamp)).await?;
+        world.check(&dir, &restored, &state)?;
     }
     Ok(())
 }

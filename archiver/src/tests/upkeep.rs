@@ -26,9 +26,9 @@ async fn pruning_keeps_every_point_of_the_window_and_says_what_it_removed() -> T
     let mut world = days(21, 60).await?;
     let now = world.env.clock.now_ms();
     let before = world.store.names().len();
-    let pruned = prune(&world.store, 1, now, 5 * HOUR_MS, &Job::unwatched(JobKind::Prune)).await?;
+    let pruned = prune(&world.archive(), 1, now, 5 * HOUR_MS, &Job::unwatched(JobKind::Prune)).await?;
     assert!(pruned.objects > 20 && world.store.names().len() < before, "{pruned:?}");
-    let again = prune(&world.store, 1, now, 5 * HOUR_MS, &Job::unwatched(JobKind::Prune)).await?;
+    let again = prune(&world.archive(), 1, now, 5 * HOUR_MS, &Job::unwatched(JobKind::Prune)).await?;
     assert_eq!(again.objects, 0, "what is left is needed");
     let states = world.states.clone();
     let kept = states.iter().filter(|state| state.time_ms >= now - 5 * HOUR_MS);
@@ -38,7 +38,7 @@ async fn pruning_keeps_every_point_of_the_window_and_says_what_it_removed() -> T
     }
     let error = world.restore(Point::Stamp(states[2].stamp)).await.err().ok_or("it is gone")?;
     assert!(error.to_string().contains("the archive reaches"), "{error}");
-    let report = verify(&world.store, 1, &Job::unwatched(JobKind::Restore)).await?;
+    let report = verify(&world.archive(), 1, &Job::unwatched(JobKind::Restore)).await?;
     assert_eq!(report.problems, [], "pruned is not lost");
     Ok(())
 }
@@ -50,8 +50,9 @@ async fn shipping_goes_on_beside_pruning() -> TestResult {
         world.clock.advance(HOUR_MS / 2);
         world.commit(1)?;
         world.ship().await?;
-        prune(&world.store, 1, world.env.clock.now_ms(), HOUR_MS, &Job::unwatched(JobKind::Prune)).await?;
-        let catalog = catalog::read(&world.store, 1).await?;
+        prune(&world.archive(), 1, world.env.clock.now_ms(), HOUR_MS, &Job::unwatched(JobKind::Prune))
+            .await?;
+        let catalog = catalog::read(&world.archive(), 1).await?;
         let whole = catalog.lineages[0].checkpoints.iter().all(|entry| entry.whole().is_some());
         assert!(whole, "no table of a remaining checkpoint is removed");
     }
@@ -65,7 +66,7 @@ async fn shipping_goes_on_beside_pruning() -> TestResult {
 #[tokio::test]
 async fn a_sound_archive_verifies_and_every_damaged_object_is_found() -> TestResult {
     let world = days(23, 8).await?;
-    let report = verify(&world.store, 1, &Job::unwatched(JobKind::Restore)).await?;
+    let report = verify(&world.archive(), 1, &Job::unwatched(JobKind::Restore)).await?;
     assert_eq!((report.problems.as_slice(), report.holes.as_slice()), (&[][..], &[][..]));
     assert_eq!(report.commits, world.states.len() as u64);
     let names = world.store.names();
@@ -83,7 +84,7 @@ async fn a_sound_archive_verifies_and_every_damaged_object_is_found() -> TestRes
                 bytes[at] ^= 0x80;
                 store.tamper(name, Some(Bytes::from(bytes)));
             }
-            let report = verify(&store, 1, &Job::unwatched(JobKind::Restore)).await?;
+            let report = verify(&world.archive_of(&store), 1, &Job::unwatched(JobKind::Restore)).await?;
             assert!(!report.problems.is_empty(), "{name}, altered: {alter}");
         }
     }
@@ -102,7 +103,7 @@ async fn a_recorded_gap_is_told_from_a_loss() -> TestResult {
     world.store.set_down(false);
     world.ship().await?;
     let after = world.last()?.stamp;
-    let report = verify(&world.store, 1, &Job::unwatched(JobKind::Restore)).await?;
+    let report = verify(&world.archive(), 1, &Job::unwatched(JobKind::Restore)).await?;
     assert_eq!(report.problems, []);
     assert_eq!(report.holes, [Hole { after: before, before: after, pruned: false }]);
     Ok(())

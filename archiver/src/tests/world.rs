@@ -1,8 +1,10 @@
 //! A simulated engine that is being shipped, and a model that remembers every state it was in.
 
+use crate::Archive;
 use crate::job::{Job, JobKind};
 use crate::restore::{Destination, Point, Restored, Wanted, restore};
-use crate::ship::{Direct, Settings, Shipper, Step};
+use crate::seal;
+use crate::ship::{Direct, Keep, Settings, Shipper, Source, Step};
 use crate::store::sim::Sim;
 use engine::env::sim::{SimClock, SimRandom, env};
 use engine::{ContentHash, Direction, Engine, Env, Options, Record, Versionstamp, WriteBatch};
@@ -67,6 +69,21 @@ impl World {
         let random = SimRandom::new(seed);
         let states = Vec::new();
         Ok(Self { env, disk, clock, random, engine, store, shipper, settings, states, dir, restores: 0 })
+    }
+
+    /// The archive, and the identity that opens it if it is encrypted.
+    pub(super) fn archive(&self) -> Archive {
+        self.archive_of(&self.store)
+    }
+
+    pub(super) fn archive_of(&self, store: &Sim) -> Archive {
+        Archive::new(Arc::new(store.clone()), seal::tests::identities())
+    }
+
+    /// Encrypts from now on.
+    pub(super) fn encrypt(&mut self) -> TestResult {
+        self.settings.recipients = seal::tests::recipients();
+        self.reopen()
     }
 
     /// Closes the engine and opens it and its shipper again.
@@ -183,7 +200,9 @@ impl World {
         self.restores += 1;
         let dir = PathBuf::from(format!("/restored/{}", self.restores));
         let destination = Destination { env: self.env.clone(), dir: dir.clone(), options: options() };
-        let restored = restore(store, 1, &wanted, &destination, &Job::unwatched(JobKind::Restore)).await?;
+        let restored =
+            restore(&self.archive_of(store), 1, &wanted, &destination, &Job::unwatched(JobKind::Restore))
+                .await?;
         Ok((dir, restored))
     }
 
@@ -202,8 +221,9 @@ impl World {
 }
 
 fn ship(engine: &Engine, store: &Sim, settings: &Settings) -> Result<Shipper, crate::Error> {
-    let log = Arc::new(Direct(engine.clone()));
-    Shipper::new(engine.clone(), Arc::new(store.clone()), settings.clone(), log)
+    let progress = Arc::new(Direct(engine.clone()));
+    let source = Source { engine: engine.clone(), progress, keep: Keep::new() };
+    Shipper::new(source, Arc::new(store.clone()), settings.clone())
 }
 
 /// Every row that an engine shows.

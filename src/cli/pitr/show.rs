@@ -102,6 +102,7 @@ fn checkpoints_text(history: &History) -> String {
                 let bytes = found.tables.iter().map(|table| table.bytes).sum();
                 (found.tables.len().to_string(), size(bytes))
             }
+            Content::Sealed(_) => ("encrypted".to_owned(), String::new()),
             Content::Unusable(_) => ("damaged".to_owned(), String::new()),
         };
         rows.push(vec![stamp, time, tables, bytes]);

@@ -52,6 +52,7 @@ impl Builder {
             term: 0,
             node: u64::from(branch),
             digest: Digest([branch; 16]),
+            sealed: false,
         };
         self.0.segments.push(Segment { name, bytes: 100 });
         self.0.segments.sort_unstable_by_key(|segment| (segment.name.base, segment.name));
@@ -74,7 +75,7 @@ impl Builder {
             tables: Vec::new(),
             manifest: Vec::new(),
         };
-        let name: CheckpointName = checkpoint.name(Digest([branch; 16]));
+        let name: CheckpointName = checkpoint.name(Digest([branch; 16]), false);
         let content = Content::Whole(checkpoint);
         self.0.checkpoints.push(CheckpointEntry { name, bytes: 10, content });
         self.0.checkpoints.sort_by_key(|entry| entry.name);
