@@ -204,9 +204,8 @@ impl Sim {
     fn request<T>(&self, action: String, act: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
         let mut state = self.state();
         let reads = action.starts_with("read ") || action.starts_with("list ");
-        let fault = state.next_fault();
-        let fault = if reads && state.reads_refused { Some(Fault::Refused) } else { fault };
-        match fault {
+        let refused = (state.reads_refused && reads).then_some(Fault::Refused);
+        match state.next_fault().or(refused) {
             None | Some(Fault::Lied) => act(&mut state),
             Some(fault) => {
                 if fault == Fault::AnswerLost {
