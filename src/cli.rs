@@ -20,6 +20,7 @@ pub mod pitr;
 pub mod recover;
 pub mod restore;
 pub mod serve;
+pub mod store;
 pub mod verify;
 
 use crate::cluster::identity::IdentityError;
@@ -55,6 +56,8 @@ enum Command {
     Restore(restore::Args),
     /// Check an archive: names, every byte, or by restoring it
     Verify(verify::Args),
+    /// Try out what a place for archives can do
+    Store(store::Args),
     /// Bring in the content of a Deno or denokv database file
     Import(import::Args),
     /// Measure a KV Connect server
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Pitr(args) => pitr::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Store(args) => store::run(args),
         Command::Import(args) => import::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Recover(args) => recover::run(args),

@@ -9,10 +9,11 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`local`], [`s3`], [`sim`] | a directory, a bucket, memory that fails on request |
+//! | [`local`], [`s3`], [`sftp`], [`rclone`], [`sim`] | a directory, a bucket, a directory of another machine, what rclone knows, memory that fails on request |
 //! | [`retry`], [`prefixed`], [`counted`], [`emulated`] | around any of them: tries again, puts a prefix before every name, counts, slows down |
 //! | [`large`] | puts large objects in parts, and goes on after a crash |
 //! | [`url`] | opens the store that a URL names |
+//! | [`probe`] | tries out what a store can do |
 //!
 //! Every store passes the suite in [`conformance`].
 
@@ -23,6 +24,8 @@ pub mod emulated;
 pub mod large;
 pub mod local;
 pub mod prefixed;
+pub mod probe;
+pub mod rclone;
 pub mod retry;
 pub mod s3;
 pub mod sftp;

@@ -76,7 +76,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let (client, runtime) = (args.live.client()?, runtime()?);
     let temporary = std::env::temp_dir().join(format!("cairn-restore-{}", std::process::id()));
     let dir = args.to.clone().unwrap_or_else(|| temporary.clone());
-    let whole = Ask { point: args.at, lineages: args.lineage, without: args.without, scopes: BTreeMap::new() };
+    let whole =
+        Ask { point: args.at, lineages: args.lineage, without: args.without, scopes: BTreeMap::new() };
     let part = if client.is_some() { args.part.of_one_database()? } else { args.part };
     if let Some(client) = &client {
         runtime.block_on(args.live.check(client))?;

@@ -5,6 +5,9 @@
 //! - `sftp://user@host:port/absolute/path?key=FILE&known_hosts=FILE`: a directory of another machine. Host and user are what
 //!   `ssh` makes of them; `key` is a private key file and `known_hosts` the file of known hosts, both absolute paths.
 //!   `CAIRN_SSH` names another program than `ssh`.
+//! - `rclone:///remote:path`: a directory of any cloud that rclone knows, through a remote control that is started for it
+//!   (`CAIRN_RCLONE` names another program than `rclone`); `rclone://host:port/remote:path`: through one that runs already
+//!   with `--rc-serve`, as `CAIRN_RCLONE_USER` with `CAIRN_RCLONE_PASSWORD`.
 //!
 //! No secret stands in a URL, so that it can be shown and logged.
 //!
@@ -25,6 +28,7 @@
 //!
 //! [`emulated::LATENCY_VARIABLE`] and [`emulated::BANDWIDTH_VARIABLE`] put any of them behind an emulated link.
 
+mod rclone;
 mod s3;
 mod sftp;
 
@@ -34,6 +38,7 @@ use super::emulated;
 use super::emulated::{Emulated, Link};
 use super::local::Local;
 use super::prefixed::Prefixed;
+use super::rclone::{Rclone, Server};
 use super::retry::Retrying;
 use super::s3::{Place, S3, Settings};
 use super::sftp::{Host, Sftp};
@@ -48,6 +53,13 @@ pub enum Location {
     File(PathBuf),
     /// A bucket.
     S3(Box<Place>),
+    /// A directory of what rclone knows.
+    Rclone {
+        /// The remote control.
+        server: Server,
+        /// The directory, as rclone names it.
+        remote: String,
+    },
     /// A directory over SFTP.
     Sftp {
         /// The server.
@@ -69,6 +81,7 @@ fn wrong<T>(reason: impl Into<String>) -> Result<T> {
 pub fn open(url: &str) -> Result<Arc<dyn ObjectStore>> {
     match parse(url)? {
         Location::File(root) => open_local(root),
+        Location::Rclone { server, remote } => wrapped(Arc::new(Rclone::new(server, &remote))),
         Location::Sftp { host, root } => wrapped(Arc::new(Sftp::new(host, &root))),
         Location::S3(place) => {
             let prefix = place.prefix.clone();
@@ -106,8 +119,9 @@ pub fn parse(url: &str) -> Result<Location> {
         Some(("file", rest)) => parse_file(url, rest),
         Some(("s3", rest)) => s3::parse(url, rest).map(|place| Location::S3(Box::new(place))),
         Some(("sftp", rest)) => sftp::parse(url, rest),
+        Some(("rclone", rest)) => rclone::parse(url, rest),
         Some((scheme, _)) => wrong(format!(
-            "archive URL {url}: scheme {scheme} is unknown; file://, s3:// and sftp:// are known"
+            "archive URL {url}: scheme {scheme} is unknown; file://, s3://, sftp:// and rclone:// are known"
         )),
         None => wrong(format!(
             "archive {url} is not a URL; for a directory write file:///absolute/path, for a bucket s3://bucket/prefix"
