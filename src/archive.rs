@@ -18,8 +18,6 @@ use crate::database::Database;
 use crate::metrics::ArchiveLag;
 use archiver::job::Jobs;
 use archiver::ship::{Keep, ProgressLog, Shipper, Status};
-use archiver::store::local::Local;
-use archiver::store::retry::Retrying;
 use archiver::store::{self, ObjectStore};
 use async_trait::async_trait;
 use engine::Mark;
@@ -47,7 +45,7 @@ pub fn open(settings: &Settings) -> Result<Vec<Arc<dyn ObjectStore>>, store::Err
             let path = std::path::absolute(&path).map_err(|error| store::Error::Url {
                 reason: format!("cannot find {}: {error}", path.display()),
             })?;
-            return Ok(vec![Arc::new(Retrying::new(Arc::new(Local::new(path))))]);
+            return Ok(vec![store::url::open_local(path)?]);
         }
     };
     let mut stores: Vec<Arc<dyn ObjectStore>> = Vec::new();

@@ -14,6 +14,7 @@ mod cluster_disk;
 mod cluster_faults;
 mod cluster_grow;
 mod cluster_kill;
+mod cluster_recovery;
 mod cluster_rolling;
 
 mod connect_exchange;
@@ -28,7 +29,8 @@ mod deploy;
 mod import;
 mod kill;
 mod lifecycle;
+mod put_only;
+mod real_stores;
 mod recovery;
 mod rig_checks;
-mod s3_store;
 mod tls;

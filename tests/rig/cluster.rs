@@ -34,6 +34,8 @@ pub(crate) struct Cluster {
     nodes: Vec<Node>,
     /// What every node is told besides.
     flags: Vec<(String, String)>,
+    /// What every node has in its environment besides.
+    variables: Vec<(String, String)>,
     /// The network between the nodes, which stand at its sites 1, 2, ...; the test is at site 0.
     pub(crate) wan: Option<Wan>,
     /// Where the directories of the nodes lie.
@@ -85,6 +87,33 @@ impl Cluster {
         cluster.grow(nodes)
     }
 
+    /// The same on one archive: its URL, and what a node needs in its environment to reach it.
+    pub(crate) fn archiving(
+        path: &Path,
+        nodes: usize,
+        url: &str,
+        credentials: &[(&str, &str)],
+    ) -> TestResult<Cluster> {
+        Cluster::restored(path, nodes, url, credentials, |_data| Ok(()))
+    }
+
+    /// The same, whose first node begins with a data directory that is there already.
+    pub(crate) fn restored(
+        path: &Path,
+        nodes: usize,
+        url: &str,
+        credentials: &[(&str, &str)],
+        data: impl FnOnce(&Path) -> TestResult,
+    ) -> TestResult<Cluster> {
+        let mut cluster = Cluster::empty(None)?;
+        path.clone_into(&mut cluster.path);
+        cluster.flags = vec![("--archive".to_owned(), url.to_owned())];
+        cluster.variables =
+            credentials.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        data(&cluster.data(0))?;
+        cluster.grow(nodes)
+    }
+
     /// A cluster of one with a data directory that is there already.
     pub(crate) fn begin_with(data: impl FnOnce(&Path) -> TestResult) -> TestResult<Cluster> {
         let cluster = Cluster::empty(None)?;
@@ -95,7 +124,8 @@ impl Cluster {
     fn empty(wan: Option<Wan>) -> TestResult<Cluster> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().to_owned();
-        Ok(Cluster { nodes: Vec::new(), flags: Vec::new(), wan, path, _folder: Some(folder) })
+        let (flags, variables) = (Vec::new(), Vec::new());
+        Ok(Cluster { nodes: Vec::new(), flags, variables, wan, path, _folder: Some(folder) })
     }
 
     fn grow(mut self, nodes: usize) -> TestResult<Cluster> {
@@ -138,7 +168,12 @@ impl Cluster {
         };
         let node = &self.nodes[position];
         let mut serve = Serve::by(command, &node.data, &node.client).flag("--peer-addr", &node.peer);
-        serve = serve.flag("--archive", "none").flag("--disk-reserve", DISK_RESERVE);
+        serve = serve.flag("--disk-reserve", DISK_RESERVE);
+        if !self.flags.iter().any(|(name, _)| name == "--archive") {
+            serve = serve.flag("--archive", "none");
+        }
+        let variables = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        serve = serve.envs(&variables.collect::<Vec<_>>());
         serve = self.flags.iter().fold(serve, |serve, (name, value)| serve.flag(name, value));
         if position > 0 {
             let others: Vec<_> = self.live().filter(|other| *other != position).collect();

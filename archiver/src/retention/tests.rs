@@ -92,7 +92,7 @@ fn promised(history: &History, now_ms: u64, policy: &Policy) -> Vec<Versionstamp
 fn can_be_restored(history: &History, at: Versionstamp) -> bool {
     let lineages = vec![history.clone()];
     let catalog = Catalog { location: String::new(), group: 1, lineages, foreign: Vec::new() };
-    let wanted = Wanted { point: Point::Stamp(at), lineage: None, without: Vec::new() };
+    let wanted = Wanted::at(Point::Stamp(at));
     let Ok(plan) = plan(&catalog, &wanted) else { return false };
     let tables = plan.checkpoint.iter().flat_map(|(_, checkpoint)| &checkpoint.tables);
     tables.into_iter().all(|table| history.tables.contains_key(&table.name()))
