@@ -13,6 +13,9 @@
 //! | GET `/databases` | which databases there are |
 //! | POST `/databases` | makes one: `name` |
 //! | DELETE `/databases/<id or name>` | deletes one |
+//! | POST `/loading` | makes a database that nobody sees, to be filled: `name`, or null for one that is to replace another |
+//! | POST `/loading/<id>/rows` | writes rows to it, as [`LoadRow`](crate::cluster::operator::LoadRow) has them |
+//! | POST `/loading/<id>/finish` | shows it: under its name, or in the place of another: `replaces` |
 //! | GET `/jobs` | long work of the node that is asked |
 //! | POST `/jobs/<id>/cancel` | asks a job to stop |
 //! | PUT `/jobs/<id>/rate` | bounds its bytes a second: `bytesPerS`, or null |
@@ -85,6 +88,18 @@ struct Named {
     name: String,
 }
 
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NamedOrNot {
+    name: Option<String>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Replaces {
+    replaces: Option<String>,
+}
+
 impl Admin {
     /// Answers through this operator, and shows these jobs.
     pub const fn new(operator: Operator, jobs: Jobs) -> Admin {
@@ -138,6 +153,15 @@ impl Admin {
             }
             Command::DeleteDatabase(which) => {
                 operator.delete_database(&which).await.map(|deleted| json(&deleted))
+            }
+            Command::BeginLoading => {
+                let NamedOrNot { name } = read(body)?;
+                operator.begin_loading(name.as_deref()).await.map(|made| json(&made))
+            }
+            Command::Load(id) => operator.load(id, body).await.map(|loaded| json(&loaded)),
+            Command::FinishLoading(id) => {
+                let Replaces { replaces } = read(body)?;
+                operator.finish_loading(id, replaces.as_deref()).await.map(|ready| json(&ready))
             }
             Command::Jobs => {
                 let jobs = self.jobs.list().into_iter().map(JobReport::from);

@@ -16,6 +16,7 @@
 
 mod change;
 mod databases;
+mod loading;
 mod nodes;
 mod rows;
 #[cfg(test)]
@@ -24,7 +25,10 @@ mod view;
 
 pub use change::Change;
 pub(crate) use databases::DEFAULT_NAME;
-pub use databases::{DATABASES_MAX, NewDatabase, create_database, end_database, forget_database, place};
+pub use databases::{
+    DATABASES_MAX, NewDatabase, create_database, end_database, forget_database, place, rows_of_database,
+};
+pub use loading::{RecoveryPoint, begin_loading, finish_loading, loading, replace};
 pub use nodes::{
     Admission, NODES_MAX, admit, announce, begin, expect, forget_node, leave, set_intent, set_primary_region,
 };

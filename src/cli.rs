@@ -21,6 +21,7 @@ pub mod recover;
 pub mod restore;
 pub mod serve;
 pub mod store;
+pub mod verify;
 
 use crate::cluster::identity::IdentityError;
 use crate::cluster::join::CannotBegin;
@@ -55,6 +56,8 @@ enum Command {
     Restore(restore::Args),
     /// Try out what a place for archives can do
     Store(store::Args),
+    /// Check an archive: names, every byte, or by restoring it
+    Verify(verify::Args),
     /// Bring in the content of a Deno or denokv database file
     Import(import::Args),
     /// Measure a KV Connect server
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Pitr(args) => pitr::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Store(args) => store::run(args),
+        Command::Verify(args) => verify::run(args),
         Command::Import(args) => import::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Recover(args) => recover::run(args),
@@ -144,7 +148,8 @@ const fn is_usage(error: &DataDirError) -> bool {
 }
 
 const fn is_engine_usage(error: &engine::Error) -> bool {
-    matches!(error, engine::Error::NotADataDirectory { .. } | engine::Error::Option { .. })
+    use engine::Error::{DiskFull, NotADataDirectory, Option};
+    matches!(error, NotADataDirectory { .. } | Option { .. } | DiskFull { .. })
 }
 
 const fn is_archive_usage(error: &archiver::Error) -> bool {
@@ -157,7 +162,8 @@ const fn is_archive_usage(error: &archiver::Error) -> bool {
 }
 
 const fn is_store_usage(error: &archiver::store::Error) -> bool {
-    matches!(error, archiver::store::Error::Url { .. })
+    use archiver::store::Error::{Refused, Url};
+    matches!(error, Url { .. } | Refused { .. })
 }
 
 #[cfg(test)]

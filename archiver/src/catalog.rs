@@ -14,10 +14,12 @@ use crate::lineage::{self, Announcement};
 use crate::store::{self, list_all};
 use crate::{Archive, Error, Result};
 use futures::{StreamExt, TryStreamExt};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Small objects fetched at a time.
 const FETCHES_MAX: usize = 8;
+/// Under which group an archive is told of that holds announcements alone.
+const GROUP_WITHOUT_OBJECTS: u64 = 1;
 
 /// A segment in the listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -132,21 +134,79 @@ pub struct Catalog {
 ///
 /// What the store says. Objects that are damaged or cannot be opened are not an error here: they are in the catalog.
 pub async fn read(archive: &Archive, group: u64) -> Result<Catalog> {
-    let mut lineages: BTreeMap<LineageFolder, Listing> = BTreeMap::new();
-    let mut foreign = Vec::new();
+    let (objects, foreign) = list(archive).await?;
+    read_group(archive, group, &objects, foreign).await
+}
+
+/// Reads what an archive holds of each group, from one listing; sorted by group. Lineages of which nothing but their
+/// announcement is there are told of with the first group. Nothing when there is no archive.
+///
+/// # Errors
+///
+/// As [`read`].
+pub async fn read_all(archive: &Archive) -> Result<Vec<Catalog>> {
+    let (objects, foreign) = list(archive).await?;
+    let held: BTreeSet<(LineageFolder, Option<u64>)> =
+        objects.iter().map(|(name, _)| (name.lineage, group_of(name.kind))).collect();
+    let mut groups: BTreeSet<u64> = held.iter().filter_map(|(_, group)| *group).collect();
+    if groups.is_empty() && !held.is_empty() {
+        groups.insert(GROUP_WITHOUT_OBJECTS);
+    }
+    let first = groups.first().copied();
+    let with_objects: BTreeSet<LineageFolder> =
+        held.iter().filter(|(_, group)| group.is_some()).map(|(lineage, _)| *lineage).collect();
+    let mut catalogs = Vec::new();
+    for group in groups {
+        let mut catalog = read_group(archive, group, &objects, foreign.clone()).await?;
+        catalog.lineages.retain(|history| {
+            let lineage = history.folder;
+            held.contains(&(lineage, Some(group)))
+                || (first == Some(group) && !with_objects.contains(&lineage))
+        });
+        catalogs.push(catalog);
+    }
+    Ok(catalogs)
+}
+
+/// Every object of an archive, and the names that are not ours.
+async fn list(archive: &Archive) -> Result<(Vec<(Name, store::Object)>, Vec<String>)> {
+    let (mut objects, mut foreign) = (Vec::new(), Vec::new());
     for object in list_all(&**archive.store(), LINEAGES).await? {
-        let Some(name) = Name::parse(&object.name) else {
-            foreign.push(object.name);
-            continue;
-        };
+        match Name::parse(&object.name) {
+            Some(name) => objects.push((name, object)),
+            None => foreign.push(object.name),
+        }
+    }
+    Ok((objects, foreign))
+}
+
+async fn read_group(
+    archive: &Archive,
+    group: u64,
+    objects: &[(Name, store::Object)],
+    foreign: Vec<String>,
+) -> Result<Catalog> {
+    let mut lineages: BTreeMap<LineageFolder, Listing> = BTreeMap::new();
+    for (name, object) in objects {
         let listing = lineages.entry(name.lineage).or_insert_with(|| Listing::new(name.lineage));
-        listing.add(group, name.kind, &object);
+        listing.add(group, name.kind, object);
     }
     let mut catalog = Catalog { location: archive.location(), group, lineages: Vec::new(), foreign };
     for listing in lineages.into_values() {
         catalog.lineages.push(listing.load(archive, group).await?);
     }
     Ok(catalog)
+}
+
+/// The group that an object belongs to; `None` when it is of a lineage as a whole.
+const fn group_of(kind: Kind) -> Option<u64> {
+    match kind {
+        Kind::Lineage(_) => None,
+        Kind::Segment(group, _)
+        | Kind::Checkpoint(group, _)
+        | Kind::Table(group, _)
+        | Kind::Pruned(group, _) => Some(group),
+    }
 }
 
 /// A lineage whose small objects were not fetched yet.

@@ -68,6 +68,16 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// The disk has no room for it. Free some, or give another directory.
+    #[error("cannot restore into {}: it needs {needed} bytes, and {free} are free", path.display())]
+    NoRoom {
+        /// The directory.
+        path: PathBuf,
+        /// Bytes that will be written, at least.
+        needed: u64,
+        /// Bytes that can be.
+        free: u64,
+    },
     /// What was restored is not what the archive says. This is a bug: keep the archive and report it.
     #[error("the restored state is not what the archive says: {what}")]
     Differs {

@@ -8,9 +8,6 @@ use crate::segment::{OBJECT_BYTES_MAX, Reader};
 use crate::{Error, Result};
 use bytes::Bytes;
 
-/// Large objects fetched at a time.
-pub(crate) const FETCHES_MAX: usize = 4;
-
 /// A segment, opened; its bytes and its header are what its name says.
 pub(crate) async fn segment(
     archive: &Archive,

@@ -170,17 +170,24 @@ impl Manifest {
     }
 }
 
-fn write_new(fs: &dyn Fs, dir: &Path, state: &State, framer: Framer) -> io::Result<(Arc<dyn File>, u64)> {
-    let (new, path) = (dir.join(NEW_FILE_NAME), dir.join(FILE_NAME));
-    if fs.exists(&new)? {
-        fs.remove(&new)?;
-    }
+/// The bytes of a manifest file that says this state and nothing before it.
+pub(crate) fn encode(state: &State, salt: u64) -> Vec<u8> {
+    let framer = Framer { salt };
     let mut bytes = framer.preamble(MAGIC).to_vec();
     let offset = PREAMBLE_LEN as u64;
     framer.frame(&mut bytes, offset, KIND_EDITS, 0, |out| edit::encode(&state.as_edits(), out));
     // The second frame only says that the first one is durable.
     let end = bytes.len() as u64;
     framer.frame(&mut bytes, end, KIND_EDITS, end, |out| edit::encode(&[], out));
+    bytes
+}
+
+fn write_new(fs: &dyn Fs, dir: &Path, state: &State, framer: Framer) -> io::Result<(Arc<dyn File>, u64)> {
+    let (new, path) = (dir.join(NEW_FILE_NAME), dir.join(FILE_NAME));
+    if fs.exists(&new)? {
+        fs.remove(&new)?;
+    }
+    let bytes = encode(state, framer.salt);
     let file = fs.create(&new)?;
     file.write_at(&bytes, 0)?;
     file.sync()?;

@@ -137,6 +137,15 @@ impl Client {
         self.call(method, path, body.into()).await
     }
 
+    /// Asks with a body of bytes.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn send_bytes<T: DeserializeOwned>(&self, path: &str, body: Bytes) -> Result<T, ClientError> {
+        self.call(Method::POST, path, body).await
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,

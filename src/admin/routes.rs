@@ -3,6 +3,7 @@
 use archiver::job::JobId;
 use hyper::Method;
 use replication::NodeId;
+use uuid::Uuid;
 
 /// A command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,9 @@ pub(super) enum Command {
     Databases,
     CreateDatabase,
     DeleteDatabase(String),
+    BeginLoading,
+    Load(Uuid),
+    FinishLoading(Uuid),
     Jobs,
     CancelJob(JobId),
     ThrottleJob(JobId),
@@ -51,11 +55,18 @@ pub(super) fn command(method: &Method, path: &str, query: Option<&str>) -> Resul
         ["cluster", "regions"] => either(Command::Regions, Method::PUT, Command::SetPrimaryRegion),
         ["databases"] => either(Command::Databases, Method::POST, Command::CreateDatabase),
         ["databases", which] => with(Method::DELETE, Command::DeleteDatabase((*which).to_owned())),
+        ["loading"] => with(Method::POST, Command::BeginLoading),
+        ["loading", id, "rows"] => with(Method::POST, Command::Load(database(id)?)),
+        ["loading", id, "finish"] => with(Method::POST, Command::FinishLoading(database(id)?)),
         ["jobs"] => with(Method::GET, Command::Jobs),
         ["jobs", id, "cancel"] => with(Method::POST, Command::CancelJob(job(id)?)),
         ["jobs", id, "rate"] => with(Method::PUT, Command::ThrottleJob(job(id)?)),
         _ => Err(Refused::NotFound),
     }
+}
+
+fn database(id: &str) -> Result<Uuid, Refused> {
+    Uuid::try_parse(id).map_err(|_not_one| Refused::Invalid(format!("'{id}' is not the id of a database")))
 }
 
 fn job(id: &str) -> Result<JobId, Refused> {

@@ -36,6 +36,17 @@ pub fn create_database(
     groups: u64,
     now_ms: u64,
 ) -> Result<(DatabaseRow, Change)> {
+    create(view, new, DatabaseState::Active, groups, now_ms)
+}
+
+/// As [`create_database`], in another state.
+pub(super) fn create(
+    view: &View<'_>,
+    new: &NewDatabase,
+    state: DatabaseState,
+    groups: u64,
+    now_ms: u64,
+) -> Result<(DatabaseRow, Change)> {
     check_name(&new.name)?;
     if view.database_named(&new.name)?.is_some() || new.name == DEFAULT_NAME {
         return Err(CatalogError::Conflict(format!("there is a database called {}", new.name)));
@@ -50,7 +61,7 @@ pub fn create_database(
     let number = last.as_ref().map_or(u64::from(DEFAULT_DATABASE.0), |last| last.row) + 1;
     let full = |_| CatalogError::Conflict("every number of a database has been given".to_owned());
     let row = DatabaseRow {
-        state: DatabaseState::Active,
+        state,
         created_ms: now_ms,
         ended_ms: 0,
         number: DatabaseNumber(u32::try_from(number).map_err(full)?),
@@ -100,7 +111,8 @@ pub fn end_database(view: &View<'_>, id_or_name: &str, now_ms: u64) -> Result<(U
         Some(id) => id,
         None => view.database_named(id_or_name)?.ok_or_else(missing)?.row,
     };
-    let there = view.database(id)?.filter(is_active).ok_or_else(missing)?;
+    let is_there = |found: &Found<DatabaseRow>| found.row.state != DatabaseState::Ended;
+    let there = view.database(id)?.filter(is_there).ok_or_else(missing)?;
     let row = DatabaseRow { state: DatabaseState::Ended, ended_ms: now_ms, ..there.row.clone() };
     let key = database_key(id);
     let change =
@@ -108,7 +120,15 @@ pub fn end_database(view: &View<'_>, id_or_name: &str, now_ms: u64) -> Result<(U
     Ok((id, row, change))
 }
 
-fn is_active(found: &Found<DatabaseRow>) -> bool {
+/// The keys of the catalog that tell of one database, and the one that keeps numbers from being given twice.
+pub fn rows_of_database(id: Uuid, name: &str) -> Vec<Vec<u8>> {
+    [database_key(id), name_key(name), NEXT_DATABASE.to_vec()]
+        .iter()
+        .map(|key| replication::engine_key(replication::SYSTEM_DATABASE, key))
+        .collect()
+}
+
+pub(super) fn is_active(found: &Found<DatabaseRow>) -> bool {
     found.row.state == DatabaseState::Active
 }
 
@@ -118,7 +138,7 @@ fn is_active(found: &Found<DatabaseRow>) -> bool {
 ///
 /// When there is no such database, or it has not ended.
 pub fn forget_database(view: &View<'_>, id: Uuid) -> Result<Change> {
-    let there = view.database(id)?.filter(|found| !is_active(found));
+    let there = view.database(id)?.filter(|found| found.row.state == DatabaseState::Ended);
     let there = there.ok_or_else(|| CatalogError::NotFound(format!("no database {id} has ended")))?;
     let key = database_key(id);
     Ok(Change::default().if_still(&key, &there).delete(&key))

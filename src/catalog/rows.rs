@@ -5,7 +5,7 @@
 //! | row | fields |
 //! |---|---|
 //! | node | format `01`, intent u8 (1 expected, 2 learner, 3 voter, 4 leaving), since u64 Unix ms, attempt 16 bytes, address text, region text |
-//! | database | format `01`, state u8 (1 active, 2 ended), created u64 Unix ms, ended u64 Unix ms, number varint, group varint, digest of its token 32 bytes, name text |
+//! | database | format `01`, state u8 (1 active, 2 ended, 3 loading), created u64 Unix ms, ended u64 Unix ms, number varint, group varint, digest of its token 32 bytes, name text |
 
 use engine::codec::{Decoder, Malformed, put_varint};
 use replication::{DatabaseNumber, GroupId};
@@ -47,6 +47,8 @@ pub enum DatabaseState {
     Active,
     /// It was deleted: its data is removed, and then its row.
     Ended,
+    /// A restore is filling it: nobody sees it.
+    Loading,
 }
 
 /// A database.
@@ -124,6 +126,7 @@ impl DatabaseRow {
         let state = match self.state {
             DatabaseState::Active => 1,
             DatabaseState::Ended => 2,
+            DatabaseState::Loading => 3,
         };
         let mut out = vec![FORMAT, state];
         out.extend_from_slice(&self.created_ms.to_le_bytes());
@@ -143,7 +146,8 @@ impl DatabaseRow {
         let state = match rest.u8("state")? {
             1 => DatabaseState::Active,
             2 => DatabaseState::Ended,
-            _ => return Err(start.malformed("a state from 1 to 2")),
+            3 => DatabaseState::Loading,
+            _ => return Err(start.malformed("a state from 1 to 3")),
         };
         let (created_ms, ended_ms) = (rest.u64("created")?, rest.u64("ended")?);
         let start = rest.clone();

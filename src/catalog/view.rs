@@ -1,5 +1,6 @@
 //! The catalog as one snapshot of group 0 shows it.
 
+use super::loading::RecoveryPoint;
 use super::rows::{DatabaseRow, NodeRow};
 use super::{CatalogError, Result};
 use crate::cluster::policy::Wanted;
@@ -12,6 +13,7 @@ pub(super) const PRIMARY_REGION: &[u8] = b"primary-region";
 pub(super) const LINEAGE: &[u8] = b"lineage";
 pub(super) const NEXT_NODE: &[u8] = b"next/node";
 pub(super) const NEXT_DATABASE: &[u8] = b"next/database";
+pub(super) const RECOVERY: &[u8] = b"recovery/";
 const NODES: &[u8] = b"node/";
 const DATABASES: &[u8] = b"db/";
 
@@ -96,6 +98,21 @@ impl<'a> View<'a> {
     /// When they cannot be read.
     pub fn databases(&self) -> Result<Vec<(Uuid, Found<DatabaseRow>)>> {
         self.list(DATABASES, |key| Uuid::from_slice(key).ok(), DatabaseRow::decode)
+    }
+
+    /// When the content of a database was replaced, Unix milliseconds, and where the archive holds what it was; oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    pub fn recovery_points(&self, id: Uuid) -> Result<Vec<(u64, RecoveryPoint)>> {
+        let whose = |key: &[u8]| {
+            let (id, ms) = key.split_at_checked(16)?;
+            Some((Uuid::from_slice(id).ok()?, u64::from_be_bytes(ms.try_into().ok()?)))
+        };
+        let rows = self.list(RECOVERY, whose, RecoveryPoint::decode)?;
+        let own = rows.into_iter().filter(|((of, _), _)| *of == id);
+        Ok(own.map(|((_, ms), found)| (ms, found.row)).collect())
     }
 
     /// The id of the active database with this name.

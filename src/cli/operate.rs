@@ -27,7 +27,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    fn client(&self) -> anyhow::Result<Client> {
+    pub(super) fn client(&self) -> anyhow::Result<Client> {
         let missing = || UsageError("say --token, or set DENO_KV_ACCESS_TOKEN".to_owned());
         let token = self.token.as_deref().ok_or_else(missing)?;
         Client::new(&self.url, token, self.tls_ca.as_deref()).map_err(usage)
@@ -64,7 +64,7 @@ impl Node {
 }
 
 /// What cannot be, however often it is asked, is about what was typed. An address at which nobody answers is too.
-fn usage(error: ClientError) -> anyhow::Error {
+pub(super) fn usage(error: ClientError) -> anyhow::Error {
     if error.is_final() || matches!(error, ClientError::Unreachable { .. }) {
         return UsageError(error.to_string()).into();
     }

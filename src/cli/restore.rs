@@ -1,18 +1,19 @@
-//! `cairn restore`: brings a point of an archive back as a data directory.
+//! `cairn restore`: brings a point of an archive back as a data directory: a cluster, a group, a database, or some of its keys.
+
+mod live;
+mod part;
 
 use super::UsageError;
 use super::archive_args::ArchiveArgs;
 use anyhow::Context;
 use archiver::catalog::rfc3339;
 use archiver::job::{Job, JobKind, Jobs};
-use archiver::restore::{Destination, Point, Wanted, restore};
+use archiver::restore::{Ask, Destination, Point, Restored, Scope, restore_cluster};
 use engine::{Env, LineageId, Options, Versionstamp};
 use indicatif::{BinaryBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// The one data group.
-const GROUP: u64 = 1;
 
 /// What `cairn restore` is told.
 #[derive(Debug, clap::Args)]
@@ -20,24 +21,30 @@ pub struct Args {
     #[command(flatten)]
     archive: ArchiveArgs,
 
-    /// What to restore: a versionstamp (20 hexadecimal digits), an RFC 3339 time, or latest
+    /// What to restore: an RFC 3339 time, latest, or a versionstamp (20 hexadecimal digits), which is a point of one group
     #[arg(long, value_name = "POINT", value_parser = parse_point)]
     at: Point,
 
-    /// An empty or absent directory, which becomes the data directory
-    #[arg(long, value_name = "DIR")]
-    to: PathBuf,
+    /// An empty or absent directory, which becomes the data directory; or one in which the same command did not finish
+    #[arg(long, value_name = "DIR", required_unless_present = "into")]
+    to: Option<PathBuf>,
 
-    /// The lineage that is meant, when several hold the point (see: cairn pitr list)
+    #[command(flatten)]
+    live: live::Live,
+
+    #[command(flatten)]
+    part: part::Part,
+
+    /// The lineage that is meant, when several hold the point (see: cairn pitr list); may be repeated, for each group
     #[arg(long, value_name = "ID", value_parser = parse_lineage)]
-    lineage: Option<LineageId>,
+    lineage: Vec<LineageId>,
 
     /// Leave out the checkpoint at this versionstamp, because it is damaged; may be repeated
     #[arg(long, value_name = "VERSIONSTAMP")]
     without: Vec<Versionstamp>,
 }
 
-fn parse_point(text: &str) -> Result<Point, String> {
+pub(super) fn parse_point(text: &str) -> Result<Point, String> {
     if text == "latest" {
         return Ok(Point::Latest);
     }
@@ -63,22 +70,72 @@ fn parse_lineage(text: &str) -> Result<LineageId, String> {
 /// # Errors
 ///
 /// A [`UsageError`] when the URL, the point or the directory cannot work; otherwise why the archive
-/// cannot be restored. The directory is empty then.
+/// cannot be restored. The directory cannot be served then; the same command goes on where it was.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let archive = args.archive.open()?;
-    let wanted = Wanted { point: args.at, lineage: args.lineage, without: args.without };
-    let destination = Destination { env: Env::real(), dir: args.to.clone(), options: Options::default() };
+    let (client, runtime) = (args.live.client()?, runtime()?);
+    let temporary = std::env::temp_dir().join(format!("cairn-restore-{}", std::process::id()));
+    let dir = args.to.clone().unwrap_or_else(|| temporary.clone());
+    let whole =
+        Ask { point: args.at, lineages: args.lineage, without: args.without, scopes: BTreeMap::new() };
+    let part = if client.is_some() { args.part.of_one_database()? } else { args.part };
+    if let Some(client) = &client {
+        runtime.block_on(args.live.check(client))?;
+    }
+    let found = runtime.block_on(part.scopes(&archive, &whole, &destination(&beside(&dir))));
+    let ask = Ask { scopes: found?, ..whole };
     let job = job(JobKind::Restore, &archive.location());
-    let work = restore(&archive, GROUP, &wanted, &destination, &job);
-    let restored = runtime()?.block_on(watched("restoring", &job, work)).map_err(as_usage)?;
-    let (stamp, time) = (restored.stamp, rfc3339(restored.time_ms));
-    println!("restored to versionstamp {stamp}, committed at {time}, as lineage {}", restored.lineage.id);
-    println!("serve it with: cairn serve --data {}", args.to.display());
+    let to = destination(&dir);
+    let work = restore_cluster(&archive, &ask, &to, &job);
+    let restored = runtime.block_on(watched("restoring", &job, work)).map_err(as_usage);
+    let Some(client) = client else {
+        print!("{}", told(&restored?, &ask));
+        println!("serve it with: cairn serve --data {}", dir.display());
+        return Ok(());
+    };
+    let loaded = match restored {
+        Ok(_) => runtime.block_on(args.live.load(&client, &to, &ask, &job)),
+        Err(error) => Err(error),
+    };
+    to.env.fs.remove_dir_all(&temporary)?;
+    print!("{}", loaded?);
     Ok(())
 }
 
+/// Where the catalog is looked at, for a moment.
+fn beside(to: &Path) -> PathBuf {
+    let name = to.file_name().unwrap_or_default().to_string_lossy();
+    to.with_file_name(format!(".{name}.catalog-{}", std::process::id()))
+}
+
+pub(super) fn destination(dir: &Path) -> Destination {
+    Destination { env: Env::real(), dir: dir.to_path_buf(), options: Options::default(), threads: true }
+}
+
+fn told(restored: &[(u64, Restored)], ask: &Ask) -> String {
+    let mut out = String::new();
+    for (group, restored) in restored {
+        let Restored { stamp, lineage, .. } = restored;
+        let time = rfc3339(restored.time_ms);
+        let whose = if restored_alone(ask, *group) { String::new() } else { format!("group {group} ") };
+        let at = format!(
+            "restored {whose}to versionstamp {stamp}, committed at {time}, as lineage {}\n",
+            lineage.id
+        );
+        out.push_str(&at);
+    }
+    out
+}
+
+/// Whether nothing is gained by naming the group.
+fn restored_alone(ask: &Ask, group: u64) -> bool {
+    group == 1
+        && matches!(ask.point, Point::Stamp(_) | Point::Latest)
+        && ask.scopes.values().all(Scope::is_all)
+}
+
 /// What was asked for cannot work, as opposed to: what is there is not right.
-fn as_usage(error: archiver::Error) -> anyhow::Error {
+pub(super) fn as_usage(error: archiver::Error) -> anyhow::Error {
     use archiver::restore::PlanError;
     match error {
         archiver::Error::Plan(PlanError::Damaged { .. }) => error.into(),
@@ -86,11 +143,10 @@ fn as_usage(error: archiver::Error) -> anyhow::Error {
         other => other.into(),
     }
 }
-
 /// Runs one command.
 pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+        .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the runtime")

@@ -64,7 +64,8 @@ pub fn beginning(told: &ClusterSettings, known: Known) -> Result<Beginning, Cann
         lineage: LineageId(lineage),
         epoch: 0,
         node: NodeId(1),
-        groups: told.groups.unwrap_or(1),
+        // A restored directory may hold more.
+        groups: told.groups.or(known.groups.iter().map(|group| group.0).max()).unwrap_or(1).max(1),
         address,
         region: told.region.clone().unwrap_or_default(),
     }))

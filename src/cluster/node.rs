@@ -3,7 +3,7 @@
 use super::seam::{Cluster, ClusterError, Place, Result};
 use super::status::{GroupStatus, Member, Role};
 use async_trait::async_trait;
-use engine::{Lineage, Snapshot};
+use engine::{Lineage, Snapshot, Versionstamp};
 use replication::transport::Transport;
 use replication::{
     AtomicWrite, Change, ChangeError, DatabaseNumber, Entry, Group, GroupId, Node, NodeId, Outcome, Peer,
@@ -146,6 +146,14 @@ impl Cluster for RealCluster {
 
     fn request_id(&self) -> RequestId {
         self.catalog.request_id()
+    }
+
+    async fn write_data(&self, group: GroupId, write: AtomicWrite, bytes: usize) -> Result<Outcome> {
+        Ok(self.group(group)?.write(write, bytes, WITHIN).await?)
+    }
+
+    fn applied_stamp(&self, group: GroupId) -> Option<Versionstamp> {
+        self.node.group(group).map(|group| group.engine().applied().stamp)
     }
 
     async fn delete_database(&self, group: GroupId, database: DatabaseNumber) -> Result<()> {

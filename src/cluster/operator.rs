@@ -4,9 +4,11 @@
 //! - A decision that another one overtook is made again on what is there then.
 
 mod databases;
+mod loading;
 mod nodes;
 
 pub use databases::{CreatedDatabase, DatabaseStatus};
+pub use loading::{LOAD_ROWS_MAX, LoadRow, Loaded, Ready};
 pub use nodes::{GroupLineage, JoinAnswer, JoinRequest, MemberPlace, NodeChange, RegionStatus};
 
 use super::identity::Identity;

@@ -5,7 +5,7 @@
 
 use super::status::GroupStatus;
 use async_trait::async_trait;
-use engine::{Lineage, Snapshot};
+use engine::{Lineage, Snapshot, Versionstamp};
 use replication::{AtomicWrite, DatabaseNumber, GroupId, NodeId, Outcome, RequestId};
 use std::fmt;
 
@@ -76,6 +76,16 @@ pub trait Cluster: Send + Sync + fmt::Debug + 'static {
 
     /// An id for a write of this node.
     fn request_id(&self) -> RequestId;
+
+    /// Writes to a database of a data group; about `bytes` bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the write has no outcome.
+    async fn write_data(&self, group: GroupId, write: AtomicWrite, bytes: usize) -> Result<Outcome>;
+
+    /// The last commit that this node has of a group.
+    fn applied_stamp(&self, group: GroupId) -> Option<Versionstamp>;
 
     /// Removes everything that a database holds.
     ///

@@ -8,7 +8,7 @@ use crate::catalog::testing::Store;
 use crate::catalog::{self, View};
 use crate::testing::FakeClock;
 use async_trait::async_trait;
-use engine::{Env, Lineage, LineageId, Snapshot};
+use engine::{Env, Lineage, LineageId, Snapshot, Versionstamp};
 use parking_lot::Mutex;
 use replication::ServingClock;
 use replication::{AtomicWrite, ClusterId, DatabaseNumber, Entry, GroupId, NodeId, Outcome, RequestId};
@@ -169,6 +169,14 @@ impl Cluster for FakeCluster {
 
     fn request_id(&self) -> RequestId {
         RequestId { node: 1, boot: 1, counter: 1 }
+    }
+
+    async fn write_data(&self, _group: GroupId, write: AtomicWrite, _bytes: usize) -> Result<Outcome> {
+        self.write_catalog(write).await
+    }
+
+    fn applied_stamp(&self, _group: GroupId) -> Option<Versionstamp> {
+        Some(self.store.snapshot().stamp())
     }
 
     async fn delete_database(&self, group: GroupId, database: DatabaseNumber) -> Result<()> {

@@ -5,12 +5,15 @@
 //! - A checkpoint that should be the start and cannot be used is an error, not a reason to look
 //!   elsewhere silently; the caller may leave it out by name.
 
+use super::scope::Scope;
+use crate::Error;
 use crate::catalog::window::{Start, Window};
 use crate::catalog::{Catalog, CheckpointEntry, Content, History, Segment, rfc3339};
 use crate::checkpoint::{Checkpoint, Table};
 use crate::layout::{CheckpointName, Kind};
+use engine::codec::Malformed;
 use engine::versionstamp::epoch_of;
-use engine::{ContentHash, LineageId, Versionstamp};
+use engine::{Applied, ContentHash, LineageId, Versionstamp};
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -44,6 +47,15 @@ pub struct Wanted {
     pub lineage: Option<LineageId>,
     /// Checkpoints at these stamps are left out.
     pub without: Vec<Versionstamp>,
+    /// Which part of the group.
+    pub scope: Scope,
+}
+
+impl Wanted {
+    /// All of the group at a point.
+    pub const fn at(point: Point) -> Self {
+        Self { point, lineage: None, without: Vec::new(), scope: Scope::All }
+    }
 }
 
 /// What a restore does.
@@ -59,6 +71,20 @@ pub struct Plan {
     pub rivals: Vec<Segment>,
     /// Where it ends: a stamp or a time.
     pub until: Until,
+    /// Which part of the group it takes.
+    pub scope: Scope,
+    /// The tables that hold some of it.
+    pub tables: Vec<Table>,
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of lineage {} up to {}", self.scope, self.history.folder, self.until)?;
+        match &self.checkpoint {
+            Some((name, _)) => write!(f, ", from checkpoint {name}"),
+            None => f.write_str(", from the beginning"),
+        }
+    }
 }
 
 /// Where a replay ends, inclusive.
@@ -70,7 +96,42 @@ pub enum Until {
     TimeMs(u64),
 }
 
+impl fmt::Display for Until {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stamp(stamp) => write!(f, "versionstamp {stamp}"),
+            Self::TimeMs(time_ms) => f.write_str(&rfc3339(*time_ms)),
+        }
+    }
+}
+
 impl Plan {
+    /// The state before the first segment.
+    pub fn start_applied(&self) -> Applied {
+        self.checkpoint.as_ref().map_or(Applied::START, |(_, checkpoint)| checkpoint.applied)
+    }
+
+    /// The clock at the end, at most.
+    pub(super) fn ends_ms(&self) -> u64 {
+        let last = self.segments.last().map(|segment| segment.name.last_ms);
+        last.unwrap_or_else(|| self.start_applied().time_ms)
+    }
+
+    pub(super) fn damaged_checkpoint(&self, group: u64, malformed: Malformed) -> Error {
+        let object = self.checkpoint.as_ref().map(|(name, _)| Kind::Checkpoint(group, *name));
+        let object = object.map_or_else(String::new, |kind| self.history.object(kind));
+        Error::damaged(&object)(malformed)
+    }
+
+    /// The same, of a part of the group.
+    fn of(mut self, scope: &Scope) -> Result<Plan, Malformed> {
+        if let Some((_, checkpoint)) = &self.checkpoint {
+            self.tables = scope.tables(checkpoint)?;
+        }
+        self.scope = scope.clone();
+        Ok(self)
+    }
+
     /// The stamp and the hash of history from which segments are replayed.
     pub fn start(&self) -> (Versionstamp, ContentHash) {
         let applied = self.checkpoint.as_ref().map(|(_, checkpoint)| checkpoint.applied);
@@ -117,6 +178,14 @@ pub enum PlanError {
         point: String,
         /// Which.
         lineages: String,
+    },
+    /// A versionstamp was given where a time is needed. Give a time, or name the group.
+    #[error("{point} names a point of one group, and there are groups {groups}: give a time, or add --group")]
+    OfOneGroup {
+        /// What was asked for.
+        point: String,
+        /// What there is.
+        groups: String,
     },
     /// The stamp is of a parent, but after the point where the lineage left it. Name another.
     #[error(
@@ -170,7 +239,12 @@ pub fn plan(catalog: &Catalog, wanted: &Wanted) -> Result<Plan, PlanError> {
         }
         return match &entry.content {
             Content::Whole(checkpoint) => {
-                Ok(finish(history, Some((entry.name, checkpoint.clone())), &start, &window, until))
+                let plan = finish(history, Some((entry.name, checkpoint.clone())), &start, &window, until);
+                plan.of(&wanted.scope).map_err(|malformed| PlanError::Damaged {
+                    object: history.object(Kind::Checkpoint(catalog.group, entry.name)),
+                    reason: malformed.to_string(),
+                    stamp: entry.name.stamp,
+                })
             }
             Content::Sealed(reason) => {
                 let object = history.object(Kind::Checkpoint(catalog.group, entry.name));
@@ -186,7 +260,8 @@ pub fn plan(catalog: &Catalog, wanted: &Wanted) -> Result<Plan, PlanError> {
     if let Some(start) = history.empty_start() {
         let window = history.window_from(&start);
         if holds(&window, until) {
-            return Ok(finish(history, None, &start, &window, until));
+            let plan = finish(history, None, &start, &window, until);
+            return Ok(Plan { scope: wanted.scope.clone(), ..plan });
         }
     }
     Err(unreachable(wanted.point, &[history]))
@@ -231,7 +306,8 @@ fn finish(
     let said: BTreeSet<_> = chain.iter().map(says).collect();
     let rival = |segment: &&Segment| needed(segment) && !said.contains(&says(segment));
     let rivals = history.segments.iter().filter(rival).copied().collect();
-    Plan { history: history.clone(), checkpoint, segments, rivals, until }
+    let tables = checkpoint.iter().flat_map(|(_, checkpoint)| checkpoint.tables.clone()).collect();
+    Plan { history: history.clone(), checkpoint, segments, rivals, until, scope: Scope::All, tables }
 }
 
 /// The one lineage that holds the point.

@@ -1,81 +1,153 @@
 //! Applies archived records to an engine, up to a point, checking that each continues the last.
+//!
+//! - The hash of the archive's history is followed record by record, also where only a part of each record is applied.
+//! - A part has a hash of its own in the engine, which follows from what was applied.
 
 use super::plan::Until;
+use super::scope::Scope;
 use crate::segment::{Reader, Step};
 use crate::{Error, Result};
+use engine::background::{self, Background};
 use engine::{Applied, ContentHash, Engine, Progress, Record, Versionstamp};
 use std::collections::BTreeMap;
 
-/// Appended bytes after which the engine gets time for its own work.
+/// Appended bytes after which the engine gets time for its own work, where no threads do it.
 const MAINTAIN_AFTER_BYTES: usize = 4 << 20;
 
 /// Where a replay stands.
 #[derive(Debug)]
 pub(crate) struct Replay {
     engine: Engine,
+    scope: Scope,
     until: Until,
     stamp: Versionstamp,
     hash: ContentHash,
     time_ms: u64,
     commits: u64,
     unmaintained: usize,
+    background: Option<Background>,
     /// The hash after each record, kept when there are segments to compare with.
     waypoints: Option<BTreeMap<Versionstamp, ContentHash>>,
 }
 
+/// What a replay came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reached {
+    pub(crate) stamp: Versionstamp,
+    pub(crate) hash: ContentHash,
+    pub(crate) time_ms: u64,
+    pub(crate) commits: u64,
+}
+
 impl Replay {
-    pub(crate) fn new(engine: Engine, start: &Applied, until: Until, compares: bool) -> Self {
-        let waypoints = compares.then(|| BTreeMap::from([(start.stamp, start.hash)]));
+    pub(crate) fn new(engine: Engine, start: &Applied, until: Until) -> Self {
         let Applied { stamp, hash, time_ms, .. } = *start;
-        Self { engine, until, stamp, hash, time_ms, commits: 0, unmaintained: 0, waypoints }
+        Self {
+            engine,
+            scope: Scope::All,
+            until,
+            stamp,
+            hash,
+            time_ms,
+            commits: 0,
+            unmaintained: 0,
+            background: None,
+            waypoints: None,
+        }
     }
 
-    /// The last commit, the hash after it, the clock at it, and how many were replayed.
-    pub(crate) const fn reached(&self) -> (Versionstamp, ContentHash, u64, u64) {
-        (self.stamp, self.hash, self.time_ms, self.commits)
+    /// Applies only what is in this scope.
+    #[must_use]
+    pub(crate) fn of(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
     }
 
-    /// Replays what a segment adds.
-    pub(crate) fn segment(&mut self, object: &str, mut reader: Reader) -> Result<()> {
-        while let Some(step) = reader.next_record().map_err(Error::damaged(object))? {
+    /// Remembers the way, so that other segments can be compared with it.
+    #[must_use]
+    pub(crate) fn that_compares(mut self) -> Self {
+        self.waypoints = Some(BTreeMap::from([(self.stamp, self.hash)]));
+        self
+    }
+
+    /// Leaves the engine's own work to threads.
+    #[must_use]
+    pub(crate) fn with_threads(mut self) -> Self {
+        self.background = Some(background::start(&self.engine));
+        self
+    }
+
+    /// Where it stands.
+    pub(crate) const fn reached(&self) -> Reached {
+        Reached { stamp: self.stamp, hash: self.hash, time_ms: self.time_ms, commits: self.commits }
+    }
+
+    /// The engine that it fills.
+    pub(crate) const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Goes on to another point.
+    pub(crate) const fn set_until(&mut self, until: Until) {
+        self.until = until;
+    }
+
+    /// Replays what some records of a segment add. Returns whether there can be more.
+    pub(crate) fn steps(&mut self, object: &str, steps: Vec<Step>) -> Result<bool> {
+        for step in steps {
             let Some(last) = last_commit(&step.record) else { continue };
-            let fork = || Error::Fork { after: self.stamp, object: object.to_owned() };
+            let fork = |after| Error::Fork { after, object: object.to_owned() };
             if last < self.stamp {
                 continue;
             }
             if last == self.stamp {
                 if step.record.hash != self.hash {
-                    return Err(fork());
+                    return Err(fork(self.stamp));
                 }
                 continue;
             }
             // A record that was cut is the last one: what follows it is cut to nothing.
             let hash_before = step.hash_before;
-            let Some(record) = cut(step, self.until) else { break };
+            let Some(record) = cut(step, self.until) else { return Ok(false) };
             if hash_before != self.hash {
-                return Err(fork());
+                return Err(fork(self.stamp));
             }
-            self.append(&record)?;
+            self.append(record)?;
+        }
+        Ok(true)
+    }
+
+    /// Replays what a whole segment adds.
+    pub(crate) fn segment(&mut self, object: &str, mut reader: Reader) -> Result<()> {
+        while let Some(step) = reader.next_record().map_err(Error::damaged(object))? {
+            self.steps(object, vec![step])?;
         }
         self.maintain()
     }
 
-    fn append(&mut self, record: &Record) -> Result<()> {
-        self.engine.append(record)?;
-        self.stamp = last_commit(record).unwrap_or(self.stamp);
+    fn append(&mut self, record: Record) -> Result<()> {
+        self.stamp = last_commit(&record).unwrap_or(self.stamp);
         self.hash = record.hash;
         self.time_ms = record.time_ms;
         self.commits += record.batches.len() as u64;
         if let Some(waypoints) = &mut self.waypoints {
             waypoints.insert(self.stamp, self.hash);
         }
+        let mut record = self.scope.narrow(record);
+        if record.batches.is_empty() {
+            return Ok(());
+        }
+        if !self.scope.is_all() {
+            record.hash = record.hash_after(self.engine.applied().hash);
+        }
+        self.engine.append(&record)?;
         self.unmaintained += record.batches.iter().map(|(_, batch)| batch.as_bytes().len()).sum::<usize>();
         if self.unmaintained >= MAINTAIN_AFTER_BYTES { self.maintain() } else { Ok(()) }
     }
 
     fn maintain(&mut self) -> Result<()> {
         self.unmaintained = 0;
-        while self.engine.maintain()? == Progress::Worked {}
+        while self.background.is_none() && self.engine.maintain()? == Progress::Worked {}
         Ok(())
     }
 
@@ -101,15 +173,23 @@ impl Replay {
         Ok(())
     }
 
-    /// Makes what was replayed durable and gives the engine back.
-    pub(crate) fn finish(self) -> Result<Engine> {
+    /// Shows what was replayed to readers.
+    pub(crate) fn publish(&self) -> Result<()> {
         self.engine.sync()?;
         let applied = self.engine.applied();
         self.engine.publish(applied.version);
-        if (applied.stamp, applied.hash) != (self.stamp, self.hash) {
-            let what = format!("the engine is at {} and the archive at {}", applied.stamp, self.stamp);
-            return Err(Error::Differs { what });
+        let is_right = !self.scope.is_all() || (applied.stamp, applied.hash) == (self.stamp, self.hash);
+        if is_right {
+            return Ok(());
         }
+        let what = format!("the engine is at {} and the archive at {}", applied.stamp, self.stamp);
+        Err(Error::Differs { what })
+    }
+
+    /// Makes what was replayed durable and gives the engine back.
+    pub(crate) fn finish(mut self) -> Result<Engine> {
+        self.publish()?;
+        drop(self.background.take());
         Ok(self.engine)
     }
 }

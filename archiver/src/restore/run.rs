@@ -1,37 +1,48 @@
-//! Carries a plan out: fetches, checks and builds; nothing is a data directory before all is right.
+//! Carries plans out: fetches, checks and builds; nothing is a data directory before all groups are right.
+//!
+//! - Tables arrive several at once, segments ahead of the replay; hashing and replaying happen off the runtime's threads.
+//! - What fails leaves the marker and what was fetched, so that the same command goes on from there.
 
+use super::pipeline;
 use super::plan::Plan;
-use super::replay::Replay;
-use super::target::Target;
+use super::replay::{Reached, Replay};
+use super::target::{GroupTarget, Target};
+use crate::archive::Archive;
 use crate::checkpoint::Table;
 use crate::error::blocking;
-use crate::fetch::{self, FETCHES_MAX};
+use crate::fetch;
 use crate::job::Job;
-use crate::layout::LineageFolder;
-use crate::{Archive, Error, Result};
+use crate::layout::{LineageFolder, TableDigest};
+use crate::{Error, Result};
 use engine::{Applied, ContentHash, Engine, Env, Lineage, LineageId, Options, Versionstamp};
 use futures::{StreamExt, TryStreamExt};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+
+/// Tables fetched at a time.
+const TABLES_AHEAD: usize = 6;
 
 /// Where a restore goes.
 #[derive(Debug, Clone)]
 pub struct Destination {
     /// The disk it is on, and the randomness for the new lineage.
     pub env: Env,
-    /// An absent or empty directory.
+    /// An absent or empty directory, or one in which the same restore did not finish.
     pub dir: PathBuf,
     /// For the engine while it replays.
     pub options: Options,
+    /// Whether threads flush and compact meanwhile. A simulation has none.
+    pub threads: bool,
 }
 
-/// What was restored.
+/// What was restored of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restored {
     /// The last commit it holds.
     pub stamp: Versionstamp,
     /// The clock at it, Unix milliseconds.
     pub time_ms: u64,
-    /// The content hash at it.
+    /// The content hash of the archive's history at it.
     pub hash: ContentHash,
     /// Commits that were replayed on top of the checkpoint.
     pub commits: u64,
@@ -39,102 +50,172 @@ pub struct Restored {
     pub lineage: Lineage,
 }
 
-/// Restores what the plan says into a directory, which is left empty when that fails.
+/// Restores what the plans say, each of one group, into one directory. It opens when all of them are there.
 ///
 /// # Errors
 ///
-/// [`Error::Target`] before anything is touched; otherwise which object is damaged or missing, where
-/// histories part, or what the store, the disk or the engine says.
+/// [`Error::Target`] and [`Error::NoRoom`] before anything is fetched; otherwise which object is damaged or missing, where
+/// histories part, or what the store, the disk or the engine says. What was fetched stays then, marked as unfinished.
 pub async fn run(
     archive: &Archive,
-    plan: &Plan,
-    group: u64,
+    plans: &[(u64, Plan)],
     destination: &Destination,
     job: &Job,
-) -> Result<Restored> {
+) -> Result<Vec<(u64, Restored)>> {
     let (fs, dir) = (destination.env.fs.clone(), destination.dir.clone());
-    let target = blocking(move || Target::begin(fs, &dir, group)).await?;
-    job.total_bytes(plan.bytes());
-    let done = build(archive, plan, group, destination, &target, job).await;
-    blocking(move || match done {
-        Ok(restored) => target.finish().map(|()| restored),
-        Err(error) => {
-            if let Err(left) = target.abandon() {
-                tracing::warn!(error = %left, "an unfinished restore is left");
-            }
-            Err(error)
+    let lines = plans.iter().map(|(group, plan)| format!("group {group}: {plan}\n"));
+    let request: String = [format!("from {}\n", archive.location())].into_iter().chain(lines).collect();
+    let target = blocking(move || Target::begin(fs, &dir, &request)).await?;
+    let bytes = plans.iter().map(|(_, plan)| plan.bytes()).sum();
+    job.total_bytes(bytes);
+    if !target.goes_on() {
+        ensure_room(&target, destination, bytes)?;
+    }
+    let mut done = Vec::new();
+    for (group, plan) in plans {
+        let restored = Group { archive, plan, group: *group, to: target.group(*group), destination, job };
+        done.push((*group, restored.restore().await?));
+    }
+    job.phase("finishing");
+    blocking(move || target.finish()).await?;
+    Ok(done)
+}
+
+fn ensure_room(target: &Target, destination: &Destination, needed: u64) -> Result<()> {
+    let free = target.free_bytes()?;
+    if needed <= free {
+        return Ok(());
+    }
+    target.finish()?;
+    Err(Error::NoRoom { path: destination.dir.clone(), needed, free })
+}
+
+/// One group while it is restored.
+struct Group<'a> {
+    archive: &'a Archive,
+    plan: &'a Plan,
+    group: u64,
+    to: GroupTarget,
+    destination: &'a Destination,
+    job: &'a Job,
+}
+
+impl Group<'_> {
+    async fn restore(&self) -> Result<Restored> {
+        if let Some(restored) = self.done_before().await? {
+            self.job.done_bytes(self.plan.bytes());
+            return Ok(restored);
         }
-    })
-    .await
-}
-
-async fn build(
-    archive: &Archive,
-    plan: &Plan,
-    group: u64,
-    destination: &Destination,
-    target: &Target,
-    job: &Job,
-) -> Result<Restored> {
-    job.phase("tables");
-    fetch_checkpoint(archive, plan, group, target, job).await?;
-    job.phase("log");
-    let (to, env, options) = (target.clone(), destination.env.clone(), destination.options.clone());
-    let start = start_of(plan);
-    let folder = plan.history.folder;
-    let engine = blocking(move || open(&to, env, options, &start, folder)).await?;
-    let mut replay = Replay::new(engine, &start, plan.until, !plan.rivals.is_empty());
-    let fetches = plan.segments.iter().map(|segment| async move {
-        job.throttle(segment.bytes).await;
-        let fetched = fetch::segment(archive, &plan.history, group, segment).await?;
-        Ok::<_, Error>((segment.bytes, fetched))
-    });
-    let mut fetches = futures::stream::iter(fetches).buffered(FETCHES_MAX);
-    while let Some((bytes, (object, reader))) = fetches.try_next().await? {
-        job.checkpoint()?;
-        replay = blocking(move || replay.segment(&object, reader).map(|()| replay)).await?;
-        job.done_bytes(bytes);
+        let (engine, start) = match self.begun_before().await? {
+            Some(begun) => begun,
+            None => self.open_checkpoint().await?,
+        };
+        self.job.phase("log");
+        let mut replay = Replay::new(engine, &start, self.plan.until).of(self.plan.scope.clone());
+        if !self.plan.rivals.is_empty() {
+            replay = replay.that_compares();
+        }
+        if self.destination.threads {
+            replay = replay.with_threads();
+        }
+        let mut replay = pipeline::replay(self.archive, self.plan, self.group, replay, self.job).await?;
+        for rival in &self.plan.rivals {
+            let fetched = fetch::segment(self.archive, &self.plan.history, self.group, rival).await;
+            let (object, reader) = fetched?;
+            replay = blocking(move || replay.compare(&object, reader).map(|()| replay)).await?;
+        }
+        self.job.phase("closing");
+        let mut id = LineageId([0; 16]);
+        self.destination.env.random.fill(&mut id.0);
+        let (to, scope) = (self.to.clone(), self.plan.scope.clone());
+        blocking(move || close(replay, id, &scope, &to)).await
     }
-    for rival in &plan.rivals {
-        let (object, reader) = fetch::segment(archive, &plan.history, group, rival).await?;
-        replay = blocking(move || replay.compare(&object, reader).map(|()| replay)).await?;
+
+    /// What an earlier attempt at the same restore finished.
+    async fn done_before(&self) -> Result<Option<Restored>> {
+        let to = self.to.clone();
+        blocking(move || {
+            let Some(text) = to.done()? else { return Ok(None) };
+            Ok(to.lineage().and_then(|lineage| Done::parse(&text).map(|done| done.restored(lineage))))
+        })
+        .await
     }
-    let mut id = LineageId([0; 16]);
-    destination.env.random.fill(&mut id.0);
-    blocking(move || close(replay, id)).await
-}
 
-/// The state before the first segment.
-fn start_of(plan: &Plan) -> Applied {
-    plan.checkpoint.as_ref().map_or(Applied::START, |(_, checkpoint)| checkpoint.applied)
-}
+    /// The engine that an earlier attempt at the same restore was filling, and where it stood.
+    async fn begun_before(&self) -> Result<Option<(Engine, Applied)>> {
+        // Who compares has to see the whole way again, and a part does not say how far it got.
+        if !self.plan.rivals.is_empty() || !self.plan.scope.is_all() {
+            return Ok(None);
+        }
+        let (to, env, options) = (self.to.clone(), self.destination.env.clone(), self.options());
+        let folder = self.plan.history.folder;
+        let begun = blocking(move || {
+            if to.lineage().map(LineageFolder::from) != Some(folder) {
+                return Ok(None);
+            }
+            // Whatever is wrong with it: it is built anew.
+            let engine = Engine::open(env, to.engine_dir(), options).ok().map(|(engine, _)| engine);
+            Ok(engine.map(|engine| (engine.applied(), engine)).map(|(applied, engine)| (engine, applied)))
+        });
+        let begun = begun.await?;
+        if begun.is_some() {
+            self.job.done_bytes(self.plan.tables.iter().map(Table::stored_bytes).sum());
+        }
+        Ok(begun)
+    }
 
-async fn fetch_checkpoint(
-    archive: &Archive,
-    plan: &Plan,
-    group: u64,
-    target: &Target,
-    job: &Job,
-) -> Result<()> {
-    let Some((_, checkpoint)) = &plan.checkpoint else { return Ok(()) };
-    let fetch = |table: Table| async move {
-        job.checkpoint()?;
-        job.throttle(table.bytes).await;
-        let bytes = fetch::table(archive, &plan.history, group, &table).await?;
-        let to = target.clone();
-        blocking(move || to.add_table(&table.digest.file_name(), &bytes)).await?;
-        job.done_bytes(table.bytes);
-        Ok::<_, Error>(())
-    };
-    let tables = futures::stream::iter(checkpoint.tables.iter().copied());
-    tables.map(fetch).buffer_unordered(FETCHES_MAX).try_collect::<()>().await?;
-    let (to, manifest) = (target.clone(), checkpoint.manifest.clone());
-    blocking(move || to.add_manifest(&manifest)).await
+    fn options(&self) -> Options {
+        let options = self.destination.options.clone();
+        // What shares a table with a part must not be readable in its past.
+        if self.plan.scope.is_all() { options } else { Options { history_ms: 0, ..options } }
+    }
+
+    async fn open_checkpoint(&self) -> Result<(Engine, Applied)> {
+        self.job.phase("tables");
+        self.fetch_tables().await?;
+        let start = self.plan.start_applied();
+        let (to, env, options) = (self.to.clone(), self.destination.env.clone(), self.options());
+        let folder = self.plan.history.folder;
+        let engine = blocking(move || open(&to, env, options, &start, folder)).await?;
+        Ok((engine, start))
+    }
+
+    async fn fetch_tables(&self) -> Result<()> {
+        let plan = self.plan;
+        let to = self.to.clone();
+        let wanted: BTreeSet<TableDigest> = plan.tables.iter().map(|table| table.digest).collect();
+        let there = blocking(move || to.clear(&wanted)).await?;
+        let Some((_, checkpoint)) = &plan.checkpoint else { return Ok(()) };
+        let there = &there;
+        let fetches = plan.tables.iter().map(|table| self.fetch_table(*table, there.contains(&table.digest)));
+        futures::stream::iter(fetches).buffer_unordered(TABLES_AHEAD).try_collect::<()>().await?;
+        let mut salt = [0; 8];
+        self.destination.env.random.fill(&mut salt);
+        let named = plan.scope.manifest(checkpoint, u64::from_le_bytes(salt));
+        let manifest = named.map_err(|malformed| plan.damaged_checkpoint(self.group, malformed))?;
+        let to = self.to.clone();
+        blocking(move || to.add_manifest(&manifest)).await
+    }
+
+    /// Brings one table, unless it `is_there` and right.
+    async fn fetch_table(&self, table: Table, is_there: bool) -> Result<()> {
+        self.job.checkpoint()?;
+        let to = self.to.clone();
+        let whole = is_there && blocking(move || to.is_whole(table.digest, table.bytes)).await?;
+        if !whole {
+            self.job.throttle(table.stored_bytes()).await;
+            let bytes = fetch::table(self.archive, &self.plan.history, self.group, &table).await?;
+            let to = self.to.clone();
+            blocking(move || to.add_table(table.digest, &bytes)).await?;
+        }
+        self.job.done_bytes(table.stored_bytes());
+        Ok(())
+    }
 }
 
 /// Opens the engine and checks that it holds what the archive says it starts from.
 fn open(
-    target: &Target,
+    target: &GroupTarget,
     env: Env,
     options: Options,
     start: &Applied,
@@ -155,10 +236,45 @@ fn open(
 }
 
 /// Makes the result durable and begins its lineage.
-fn close(replay: Replay, id: LineageId) -> Result<Restored> {
-    let (stamp, hash, time_ms, commits) = replay.reached();
+fn close(replay: Replay, id: LineageId, scope: &super::Scope, to: &GroupTarget) -> Result<Restored> {
+    let reached = replay.reached();
     let engine = replay.finish()?;
     let lineage = engine.begin_lineage(id)?;
+    scope.erase_the_rest(&engine)?;
     engine.close()?;
-    Ok(Restored { stamp, time_ms, hash, commits, lineage })
+    to.set_done(&Done(reached).to_string())?;
+    Ok(Done(reached).restored(lineage))
+}
+
+/// How a group that is done is written down.
+struct Done(Reached);
+
+impl std::fmt::Display for Done {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Reached { stamp, hash, time_ms, commits } = self.0;
+        write!(f, "{stamp} {time_ms} {commits} {hash}")
+    }
+}
+
+impl Done {
+    fn parse(text: &str) -> Option<Done> {
+        let fields: Vec<&str> = text.split(' ').collect();
+        let &[stamp, time_ms, commits, hash] = fields.as_slice() else { return None };
+        let digits = (hash.len() == 64 && hash.is_ascii()).then_some(hash)?;
+        let mut bytes = [0; ContentHash::LEN];
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
+        }
+        Some(Done(Reached {
+            stamp: stamp.parse().ok()?,
+            time_ms: time_ms.parse().ok()?,
+            commits: commits.parse().ok()?,
+            hash: ContentHash::from_bytes(bytes),
+        }))
+    }
+
+    fn restored(&self, lineage: Lineage) -> Restored {
+        let Reached { stamp, hash, time_ms, commits } = self.0;
+        Restored { stamp, time_ms, hash, commits, lineage }
+    }
 }

@@ -89,7 +89,12 @@ async fn a_restored_database_goes_on_in_a_lineage_of_its_own() -> TestResult {
     }
     let result = world.restore(Point::Latest).await;
     assert!(matches!(result, Err(crate::Error::Plan(PlanError::Ambiguous { .. }))));
-    let named = Wanted { point: Point::Latest, lineage: Some(restored.lineage.id), without: Vec::new() };
+    let named = Wanted {
+        point: Point::Latest,
+        lineage: Some(restored.lineage.id),
+        without: Vec::new(),
+        scope: crate::restore::Scope::All,
+    };
     let (dir, latest) = world.restore_from(&world.store.clone(), named).await?;
     let last = world.last()?.clone();
     world.check(&dir, &latest, &last)?;
@@ -338,7 +343,12 @@ async fn an_encrypted_archive_restores_every_point_with_its_identity_and_none_wi
     assert!(world.store.names().iter().any(|name| name.ends_with(".tbl.age")));
     let without = Archive::plain(Arc::new(world.store.clone()));
     for (stamp, reachable) in [(plain.stamp, true), (world.last()?.stamp, false)] {
-        let wanted = Wanted { point: Point::Stamp(stamp), lineage: None, without: Vec::new() };
+        let wanted = Wanted {
+            point: Point::Stamp(stamp),
+            lineage: None,
+            without: Vec::new(),
+            scope: crate::restore::Scope::All,
+        };
         let catalog = catalog::read(&without, 1).await?;
         let planned = crate::restore::plan(&catalog, &wanted);
         assert_eq!(planned.is_ok(), reachable, "{stamp}: {planned:?}");

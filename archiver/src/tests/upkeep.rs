@@ -105,6 +105,6 @@ async fn a_recorded_gap_is_told_from_a_loss() -> TestResult {
     let after = world.last()?.stamp;
     let report = verify(&world.archive(), 1, &Job::unwatched(JobKind::Restore)).await?;
     assert_eq!(report.problems, []);
-    assert_eq!(report.holes, [Hole { after: before, before: after, pruned: false }]);
+    assert_eq!(report.holes, [Hole { group: 1, after: before, before: after, pruned: false }]);
     Ok(())
 }

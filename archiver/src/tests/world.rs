@@ -71,6 +71,19 @@ impl World {
         Ok(Self { env, disk, clock, random, engine, store, shipper, settings, states, dir, restores: 0 })
     }
 
+    /// Another group of the same cluster: on the same clock, shipped to the same store.
+    pub(super) fn of_group(seed: u64, group: u64, other: &World) -> Result<Self, Box<dyn std::error::Error>> {
+        let (env, disk, _clock) = env(seed);
+        let env = Env { clock: other.env.clock.clone(), ..env };
+        let (dir, store, clock) = (PathBuf::from("/db"), other.store.clone(), other.clock.clone());
+        let (engine, _) = Engine::open(env.clone(), &dir, options())?;
+        let settings = Settings { group, ..other.settings.clone() };
+        let shipper = ship(&engine, &store, &settings)?;
+        let random = SimRandom::new(seed);
+        let states = Vec::new();
+        Ok(Self { env, disk, clock, random, engine, store, shipper, settings, states, dir, restores: 0 })
+    }
+
     /// The archive, and the identity that opens it if it is encrypted.
     pub(super) fn archive(&self) -> Archive {
         self.archive_of(&self.store)
@@ -189,7 +202,7 @@ impl World {
     /// Restores a point into a new directory.
     pub(super) async fn restore(&mut self, point: Point) -> Result<(PathBuf, Restored), crate::Error> {
         let store = self.store.clone();
-        self.restore_from(&store, Wanted { point, lineage: None, without: Vec::new() }).await
+        self.restore_from(&store, Wanted::at(point)).await
     }
 
     pub(super) async fn restore_from(
@@ -199,7 +212,8 @@ impl World {
     ) -> Result<(PathBuf, Restored), crate::Error> {
         self.restores += 1;
         let dir = PathBuf::from(format!("/restored/{}", self.restores));
-        let destination = Destination { env: self.env.clone(), dir: dir.clone(), options: options() };
+        let destination =
+            Destination { env: self.env.clone(), dir: dir.clone(), options: options(), threads: false };
         let restored =
             restore(&self.archive_of(store), 1, &wanted, &destination, &Job::unwatched(JobKind::Restore))
                 .await?;

@@ -24,8 +24,23 @@ fn stored_bytes(history: &History) -> u64 {
     segments + tables + history.checkpoints.iter().map(|entry| entry.bytes).sum::<u64>()
 }
 
-/// The windows of an archive, and with `checkpoints` all of these.
-pub(super) fn text(catalog: &Catalog, checkpoints: bool) -> String {
+/// The windows of all groups, and with `checkpoints` all of these.
+pub(super) fn all_text(catalogs: &[Catalog], checkpoints: bool) -> String {
+    let mut out = String::new();
+    for catalog in catalogs {
+        if catalogs.len() > 1 {
+            line(&mut out, format_args!("group {}", catalog.group));
+        }
+        out.push_str(&text(catalog, checkpoints));
+    }
+    if let Some(count) = catalogs.first().map(|catalog| catalog.foreign.len()).filter(|count| *count > 0) {
+        line(&mut out, format_args!("{count} objects are not part of the archive"));
+    }
+    out
+}
+
+/// The windows of a group.
+fn text(catalog: &Catalog, checkpoints: bool) -> String {
     let mut out = String::new();
     for history in &catalog.lineages {
         let bytes = size(stored_bytes(history));
@@ -44,9 +59,6 @@ pub(super) fn text(catalog: &Catalog, checkpoints: bool) -> String {
             line(&mut out, format_args!("  damaged: {object}: {reason}"));
         }
         out.push('\n');
-    }
-    if !catalog.foreign.is_empty() {
-        line(&mut out, format_args!("{} objects are not part of the archive", catalog.foreign.len()));
     }
     out
 }
@@ -110,17 +122,21 @@ fn checkpoints_text(history: &History) -> String {
     if rows.len() == 1 { "  no checkpoint yet\n".to_owned() } else { columns(&rows, "  ") }
 }
 
-/// The same as [`text`], for programs.
-pub(super) fn json(catalog: &Catalog, checkpoints: bool) -> Value {
-    let lineages: Vec<Value> = catalog.lineages.iter().map(|history| lineage(history, checkpoints)).collect();
+/// The same as [`all_text`], for programs.
+pub(super) fn json(location: &str, catalogs: &[Catalog], checkpoints: bool) -> Value {
+    let of_group = |catalog: &Catalog| {
+        let group = catalog.group;
+        let of = move |history: &History| lineage(group, history, checkpoints);
+        catalog.lineages.iter().map(of).collect::<Vec<Value>>()
+    };
     json!({
-        "location": catalog.location,
-        "lineages": lineages,
-        "foreign_objects": catalog.foreign.len(),
+        "location": location,
+        "lineages": catalogs.iter().flat_map(of_group).collect::<Vec<Value>>(),
+        "foreign_objects": catalogs.first().map_or(0, |catalog| catalog.foreign.len()),
     })
 }
 
-fn lineage(history: &History, checkpoints: bool) -> Value {
+fn lineage(group: u64, history: &History, checkpoints: bool) -> Value {
     let parent = history.announcement.and_then(|found| found.lineage.parent);
     let windows: Vec<Value> = history.windows().iter().map(|window| self::window(history, window)).collect();
     let damaged: Vec<Value> = history
@@ -129,6 +145,7 @@ fn lineage(history: &History, checkpoints: bool) -> Value {
         .map(|(object, reason)| json!({ "object": object, "reason": reason }))
         .collect();
     let mut value = json!({
+        "group": group,
         "id": history.folder.id.to_string(),
         "epoch": history.folder.epoch,
         "parent": parent.map(|(id, stamp)| json!({ "id": id.to_string(), "versionstamp": stamp.to_string() })),
@@ -164,14 +181,27 @@ fn checkpoint(entry: &CheckpointEntry) -> Value {
 }
 
 /// What a verification found.
-pub(super) fn report_text(report: &Report) -> String {
+pub(in crate::cli) fn report_text(report: &Report) -> String {
     let mut out = String::new();
     for problem in &report.problems {
         line(&mut out, format_args!("{}: {}", problem.object, problem.reason));
     }
     for hole in &report.holes {
         let why = if hole.pruned { "pruned" } else { "not shipped" };
-        line(&mut out, format_args!("{why}: commits after {} and before {}", hole.after, hole.before));
+        line(
+            &mut out,
+            format_args!(
+                "{why}: commits of group {} after {} and before {}",
+                hole.group, hole.after, hole.before
+            ),
+        );
+    }
+    if report.sealed > 0 {
+        line(&mut out, format_args!("{} checkpoints were not opened: give --identity", report.sealed));
+    }
+    if report.unnamed_tables > 0 {
+        let count = report.unnamed_tables;
+        line(&mut out, format_args!("{count} tables are named by no checkpoint, or not yet"));
     }
     let (objects, commits, bytes) = (report.objects, report.commits, size(report.bytes));
     line(&mut out, format_args!("{objects} objects and {commits} commits checked, {bytes}"));
@@ -179,15 +209,17 @@ pub(super) fn report_text(report: &Report) -> String {
 }
 
 /// The same as [`report_text`], for programs.
-pub(super) fn report_json(report: &Report) -> Value {
+pub(in crate::cli) fn report_json(report: &Report) -> Value {
     let problems = report.problems.iter().map(|p| json!({ "object": p.object, "reason": p.reason }));
     let holes = report.holes.iter().map(|hole| {
-        json!({ "after": hole.after.to_string(), "before": hole.before.to_string(), "pruned": hole.pruned })
+        json!({ "group": hole.group, "after": hole.after.to_string(), "before": hole.before.to_string(), "pruned": hole.pruned })
     });
     json!({
         "objects": report.objects,
         "bytes": report.bytes,
         "commits": report.commits,
+        "sealed": report.sealed,
+        "unnamed_tables": report.unnamed_tables,
         "problems": problems.collect::<Vec<_>>(),
         "holes": holes.collect::<Vec<_>>(),
     })

@@ -1,7 +1,7 @@
 //! Commands about databases.
 
 use super::{Operator, Result};
-use crate::catalog::{self, DatabaseState, NewDatabase};
+use crate::catalog::{self, DatabaseRow, DatabaseState, NewDatabase};
 use crate::connect::DEFAULT_DATABASE_ID;
 use replication::GroupId;
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,18 @@ fn path(id: Uuid) -> String {
     format!("/databases/{id}/connect")
 }
 
+/// A database as it is shown.
+pub(super) fn status_of(id: Uuid, row: DatabaseRow) -> DatabaseStatus {
+    let (group, created_ms) = (row.group.0, Some(row.created_ms));
+    DatabaseStatus { id: id.to_string(), name: row.name, group, path: path(id), created_ms }
+}
+
+impl CreatedDatabase {
+    pub(super) fn new(id: Uuid, row: DatabaseRow, token: String) -> Self {
+        Self { id: id.to_string(), name: row.name, group: row.group.0, path: path(id), token }
+    }
+}
+
 impl Operator {
     /// Makes a database, with a token of its own.
     ///
@@ -54,11 +66,7 @@ impl Operator {
     ///
     /// When the name cannot be used or is taken, there are too many, or the cluster cannot answer.
     pub async fn create_database(&self, name: &str) -> Result<CreatedDatabase> {
-        let (mut secret, mut id) = ([0; TOKEN_BYTES], [0; 16]);
-        self.random.fill(&mut secret);
-        self.random.fill(&mut id);
-        let token: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        let id = uuid::Builder::from_random_bytes(id).into_uuid();
+        let (id, token) = self.new_secrets();
         let token_digest = *blake3::hash(token.as_bytes()).as_bytes();
         let new = NewDatabase { id, name: name.to_owned(), token_digest };
         let (groups, now_ms) = (self.identity.groups, self.clock.now_ms());
@@ -68,7 +76,16 @@ impl Operator {
                 Ok((row, Some(change)))
             })
             .await?;
-        Ok(CreatedDatabase { id: id.to_string(), name: row.name, group: row.group.0, path: path(id), token })
+        Ok(CreatedDatabase::new(id, row, token))
+    }
+
+    /// An id and an access token.
+    pub(super) fn new_secrets(&self) -> (Uuid, String) {
+        let (mut secret, mut id) = ([0; TOKEN_BYTES], [0; 16]);
+        self.random.fill(&mut secret);
+        self.random.fill(&mut id);
+        let token = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        (uuid::Builder::from_random_bytes(id).into_uuid(), token)
     }
 
     /// All databases, the default one first.
@@ -88,13 +105,7 @@ impl Operator {
         let mut others: Vec<_> = rows
             .into_iter()
             .filter(|(_, found)| found.row.state == DatabaseState::Active)
-            .map(|(id, found)| DatabaseStatus {
-                id: id.to_string(),
-                name: found.row.name,
-                group: found.row.group.0,
-                path: path(id),
-                created_ms: Some(found.row.created_ms),
-            })
+            .map(|(id, found)| status_of(id, found.row))
             .collect();
         others.sort_by(|a, b| a.name.cmp(&b.name));
         Ok([vec![default], others].concat())
@@ -115,12 +126,6 @@ impl Operator {
             .await?;
         // From here on nobody can use it. Its data is removed once more by the steward, when no write can be under way.
         self.cluster.delete_database(row.group, row.number).await?;
-        Ok(DatabaseStatus {
-            id: id.to_string(),
-            name: row.name,
-            group: row.group.0,
-            path: path(id),
-            created_ms: Some(row.created_ms),
-        })
+        Ok(status_of(id, row))
     }
 }

@@ -12,7 +12,7 @@ fn catalog(lineages: Vec<Builder>) -> Catalog {
 }
 
 fn wanted(point: Point) -> Wanted {
-    Wanted { point, lineage: None, without: Vec::new() }
+    Wanted::at(point)
 }
 
 fn at(version: u64) -> Wanted {
