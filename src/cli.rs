@@ -20,6 +20,7 @@ pub mod pitr;
 pub mod recover;
 pub mod restore;
 pub mod serve;
+pub mod standby;
 pub mod verify;
 
 use crate::cluster::identity::IdentityError;
@@ -53,6 +54,8 @@ enum Command {
     Pitr(pitr::Args),
     /// Bring a point of an archive back as a data directory
     Restore(restore::Args),
+    /// Follow an archive in another place, serve reads of it, and take over
+    Standby(standby::Args),
     /// Check an archive: names, every byte, or by restoring it
     Verify(verify::Args),
     /// Bring in the content of a Deno or denokv database file
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Jobs(args) => jobs::run(args),
         Command::Pitr(args) => pitr::run(args),
         Command::Restore(args) => restore::run(args),
+        Command::Standby(args) => standby::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Import(args) => import::run(args),
         Command::Bench(args) => bench::run(args),
@@ -129,6 +133,7 @@ const fn is_usage(error: &DataDirError) -> bool {
     match error {
         DataDirError::Foreign { .. }
         | DataDirError::Unfinished { .. }
+        | DataDirError::Standby { .. }
         | DataDirError::Recovering { .. }
         | DataDirError::NotAlone { .. }
         | DataDirError::Token { .. } => true,

@@ -30,6 +30,7 @@ mod import;
 mod kill;
 mod lifecycle;
 mod recovery;
+mod recovery_live;
 mod rig_checks;
 mod s3_store;
 mod tls;

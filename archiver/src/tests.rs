@@ -4,6 +4,7 @@ mod damage;
 mod exhaustive;
 mod life;
 mod recover;
+mod standby;
 mod targets;
 mod upkeep;
 mod world;

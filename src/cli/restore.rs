@@ -59,7 +59,7 @@ pub(super) fn parse_point(text: &str) -> Result<Point, String> {
     })
 }
 
-fn parse_lineage(text: &str) -> Result<LineageId, String> {
+pub(super) fn parse_lineage(text: &str) -> Result<LineageId, String> {
     let digits = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
     let id = u128::from_str_radix(text, 16).ok().filter(|_| digits);
     id.map(|id| LineageId(id.to_be_bytes())).ok_or_else(|| "a lineage id is 32 hexadecimal digits".to_owned())
@@ -76,7 +76,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let (client, runtime) = (args.live.client()?, runtime()?);
     let temporary = std::env::temp_dir().join(format!("cairn-restore-{}", std::process::id()));
     let dir = args.to.clone().unwrap_or_else(|| temporary.clone());
-    let whole = Ask { point: args.at, lineages: args.lineage, without: args.without, scopes: BTreeMap::new() };
+    let whole =
+        Ask { point: args.at, lineages: args.lineage, without: args.without, scopes: BTreeMap::new() };
     let part = if client.is_some() { args.part.of_one_database()? } else { args.part };
     if let Some(client) = &client {
         runtime.block_on(args.live.check(client))?;

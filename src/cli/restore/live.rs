@@ -34,7 +34,13 @@ pub(super) struct Live {
     how: How,
 
     /// The cluster's access token
-    #[arg(long, env = "DENO_KV_ACCESS_TOKEN", hide_env_values = true, value_name = "TOKEN", requires = "into")]
+    #[arg(
+        long,
+        env = "DENO_KV_ACCESS_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        requires = "into"
+    )]
     token: Option<String>,
 
     /// Certificates in PEM of the CA to believe over https [default: those of the system]
@@ -75,7 +81,8 @@ impl Live {
     /// A [`UsageError`] when the name is taken, or there is nothing of that name to replace.
     pub(super) async fn check(&self, client: &Client) -> anyhow::Result<()> {
         let databases: Vec<DatabaseStatus> = client.get("/databases").await.map_err(usage)?;
-        let find = |name: &str| databases.iter().find(|database| database.name == name || database.id == name);
+        let find =
+            |name: &str| databases.iter().find(|database| database.name == name || database.id == name);
         if let Some(name) = self.how.as_new.as_deref().filter(|name| find(name).is_some()) {
             return Err(UsageError(format!("there is a database called {name}: give another name")).into());
         }
@@ -123,7 +130,8 @@ impl Live {
             Some(stamp) => format!(
                 "replaced the content of {} by {rows} rows\nthe old content is in the archive: restore it with \
                  --group {} --at {stamp}, or in the same way at a time before this\n",
-                database.name, ask_group(ask)
+                database.name,
+                ask_group(ask)
             ),
         })
     }

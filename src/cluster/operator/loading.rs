@@ -135,7 +135,9 @@ impl Operator {
         let write = AtomicWrite { request, database: row.number, checks: Vec::new(), mutations };
         match self.cluster.write_data(row.group, write, body.len()).await? {
             Outcome::Committed(_) => Ok(Loaded { rows: count }),
-            Outcome::ChecksFailed(_) => Err(ClusterError::Failed("a write without checks failed".to_owned()).into()),
+            Outcome::ChecksFailed(_) => {
+                Err(ClusterError::Failed("a write without checks failed".to_owned()).into())
+            }
             Outcome::Refused(refusal) => Err(OperatorError::Refused(refusal.to_string())),
         }
     }
