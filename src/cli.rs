@@ -21,6 +21,7 @@ pub mod recover;
 pub mod restore;
 pub mod serve;
 pub mod standby;
+pub mod store;
 pub mod verify;
 
 use crate::cluster::identity::IdentityError;
@@ -58,6 +59,8 @@ enum Command {
     Standby(standby::Args),
     /// Check an archive: names, every byte, or by restoring it
     Verify(verify::Args),
+    /// Try out what a place for archives can do
+    Store(store::Args),
     /// Bring in the content of a Deno or denokv database file
     Import(import::Args),
     /// Measure a KV Connect server
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Restore(args) => restore::run(args),
         Command::Standby(args) => standby::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Store(args) => store::run(args),
         Command::Import(args) => import::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Recover(args) => recover::run(args),

@@ -7,6 +7,7 @@
 use crate::rig::model::{self, Entry, Expected, State};
 use crate::rig::s3::{CREDENTIALS, S3};
 use crate::rig::server::{Serve, Server, cairn, run, succeed};
+use crate::rig::sftp::OpenSsh;
 use crate::rig::{TestResult, count_from, now_ms, seed, until, writes};
 use cairn::bench::client::{Client, Error};
 use cairn::bench::random::SplitMix;
@@ -14,9 +15,6 @@ use denokv_proto::datapath::AtomicWriteStatus;
 use engine::{Direction, Engine, Env, Options, Versionstamp};
 use jiff::Timestamp;
 use std::path::Path;
-
-/// Wall-clock times to restore to.
-const TIMES: usize = 10;
 
 /// The model right after one commit.
 struct Point {
@@ -45,7 +43,28 @@ async fn a_file_archive_gives_back_every_state() -> TestResult {
 async fn a_bucket_of_seaweedfs_gives_back_every_state() -> TestResult {
     let s3 = S3::weed()?;
     let archive = Archive { url: s3.archive("some/prefix"), credentials: &CREDENTIALS };
-    check_recovery("recovery from s3://", &archive).await
+    check_recovery("recovery from seaweedfs", &archive).await
+}
+
+#[tokio::test]
+async fn a_bucket_of_moto_gives_back_every_state() -> TestResult {
+    let s3 = S3::moto()?;
+    let archive = Archive { url: s3.archive(""), credentials: &CREDENTIALS };
+    check_recovery("recovery from moto", &archive).await
+}
+
+#[tokio::test]
+async fn a_directory_that_rclone_serves_gives_back_every_state() -> TestResult {
+    let s3 = S3::rclone()?;
+    let archive = Archive { url: s3.archive("some/prefix"), credentials: &CREDENTIALS };
+    check_recovery("recovery from rclone serve s3", &archive).await
+}
+
+#[tokio::test]
+async fn a_directory_over_sftp_gives_back_every_state() -> TestResult {
+    let server = OpenSsh::start()?;
+    let archive = Archive { url: server.archive("kv"), credentials: &[] };
+    check_recovery("recovery from openssh", &archive).await
 }
 
 async fn check_recovery(name: &str, archive: &Archive<'_>) -> TestResult {
@@ -61,20 +80,25 @@ async fn check_recovery(name: &str, archive: &Archive<'_>) -> TestResult {
     wait_until_archived(archive, last)?;
     server.stop()?;
 
-    let restores = count_from("CAIRN_TEST_RESTORES", 100)?;
+    let (restores, times) = (count_from("CAIRN_TEST_RESTORES", 40)?, times()?);
     for _ in 0..restores {
         let point = &history[index_below(&mut random, history.len())];
         restored_equals(archive, &point.stamp.to_string(), point)?;
     }
     let quiet: Vec<_> = history.windows(2).filter(|pair| pair[1].sent_ms > pair[0].answered_ms + 1).collect();
-    assert!(quiet.len() >= TIMES, "time passed between {} commits", quiet.len());
-    for pair in quiet.iter().take(TIMES) {
+    assert!(quiet.len() >= times, "time passed between {} commits", quiet.len());
+    for pair in quiet.iter().take(times) {
         let time = Timestamp::from_millisecond(i64::try_from(pair[0].answered_ms + 1)?)?;
         restored_equals(archive, &time.to_string(), &pair[0])?;
     }
     restored_equals(archive, "latest", history.last().expect("there are commits"))?;
-    println!("{name}: {restores} restores to versionstamps and {TIMES} to times, all equal to the model");
+    println!("{name}: {restores} restores to versionstamps and {times} to times, all equal to the model");
     Ok(())
+}
+
+/// How many wall-clock times to restore to.
+fn times() -> TestResult<usize> {
+    count_from("CAIRN_TEST_TIMES", 10)
 }
 
 fn index_below(random: &mut SplitMix, bound: usize) -> usize {
@@ -88,12 +112,12 @@ async fn write_history(
     random: &mut SplitMix,
 ) -> TestResult<Vec<Point>> {
     let mut client = server.connect().await?;
-    let commits = count_from("CAIRN_TEST_COMMITS", 200)?;
+    let (commits, times) = (count_from("CAIRN_TEST_COMMITS", 200)?, times()?);
     let mut state = State::new();
     let mut history: Vec<Point> = Vec::new();
     let mut checkpoints = 0;
     while history.len() < commits {
-        if history.len() % (commits / TIMES) == 1 {
+        if history.len() % (commits / times) == 1 {
             // Time must pass here, so that a restore to a time between two commits can be told
             // from one to either of them.
             let quiet_until = now_ms() + 3;

@@ -4,24 +4,42 @@
 //!   harmless and an overwrite is never needed.
 //! - A put is durable when it returns.
 //! - Listings are sorted by name and come in pages of at most [`PAGE_OBJECTS_MAX`] objects.
+//! - A multipart upload is not an object, nor listed, before it is completed.
 //! - Retries happen in one place, [`retry`], and are bounded there.
 //!
-//! [`local`] is a directory, [`s3`] a bucket, [`sim`] memory that fails on request; all three
-//! pass the suite in [`conformance`].
+//! | module | what it is |
+//! |---|---|
+//! | [`local`], [`s3`], [`sftp`], [`rclone`], [`sim`] | a directory, a bucket, a directory of another machine, what rclone knows, memory that fails on request |
+//! | [`retry`], [`prefixed`], [`counted`], [`emulated`] | around any of them: tries again, puts a prefix before every name, counts, slows down |
+//! | [`large`] | puts large objects in parts, and goes on after a crash |
+//! | [`url`] | opens the store that a URL names |
+//! | [`probe`] | tries out what a store can do |
+//!
+//! Every store passes the suite in [`conformance`].
 
 #[doc(hidden)]
 pub mod conformance;
+pub mod counted;
+pub mod emulated;
+pub mod large;
 pub mod local;
+pub mod prefixed;
+pub mod probe;
+pub mod rclone;
 pub mod retry;
 pub mod s3;
+pub mod sftp;
 pub mod sim;
+pub mod statistics;
 pub mod url;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
+pub use statistics::Statistics;
 pub use url::open;
 
 /// The most objects in one page of a listing, inclusive.
@@ -30,6 +48,26 @@ pub const PAGE_OBJECTS_MAX: usize = 1_000;
 pub const NAME_LEN_MAX: usize = 900;
 /// The longest component of a name, in bytes, inclusive: what file systems take.
 pub const COMPONENT_LEN_MAX: usize = 240;
+
+/// The least bytes of a part of a multipart upload, the last part excepted.
+pub const PART_BYTES_MIN: u64 = 5 << 20;
+/// The most parts of a multipart upload, inclusive.
+pub const PARTS_MAX: u32 = 10_000;
+
+/// A multipart upload that was begun. Opaque: it goes back to the store as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// The object that it becomes, as the store names it.
+    pub name: String,
+    /// The store's name for it.
+    pub id: String,
+    /// The size of every part but the last.
+    pub part_bytes: u64,
+}
+
+/// What a store answers for a part: completing an upload shows it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag(pub String);
 
 /// One object of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +106,51 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// [`Error::NotFound`], [`Error::TooLarge`], or what the store says.
     async fn get(&self, name: &str, len_max: u64) -> Result<Bytes>;
 
+    /// Reads the bytes of an object in `range`: fewer, or none, where the object ends before.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], or what the store says.
+    async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes>;
+
+    /// Writes a whole object unless there is one, and says whether it did. Only for learning what a store can do:
+    /// some say that they did and did not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`], or what the store says.
+    async fn create(&self, name: &str, bytes: Bytes) -> Result<bool>;
+
+    /// Begins an object that is written in parts of `part_bytes`, at least [`PART_BYTES_MIN`]; only the last one may be
+    /// smaller. The same size for all of them is what Cloudflare's R2 wants.
+    ///
+    /// # Errors
+    ///
+    /// What the store says.
+    async fn begin(&self, name: &str, part_bytes: u64) -> Result<Upload>;
+
+    /// Writes one part, durably. Parts are numbered from 1 to [`PARTS_MAX`] and come in any order; a part may be
+    /// written again with the same bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoUpload`], or what the store says.
+    async fn part(&self, upload: &Upload, number: u32, bytes: Bytes) -> Result<Tag>;
+
+    /// Makes the object out of its parts, whose tags are given in their order, from part 1 to the last.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoUpload`], which also comes when it was completed before; or what the store says.
+    async fn complete(&self, upload: &Upload, tags: &[Tag]) -> Result<()>;
+
+    /// Gives an upload up. Not an error when it is not there.
+    ///
+    /// # Errors
+    ///
+    /// What the store says.
+    async fn abort(&self, upload: &Upload) -> Result<()>;
+
     /// The first objects whose names start with `prefix` and sort after `start_after`.
     ///
     /// # Errors
@@ -84,27 +167,46 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
 
     /// The URL it was opened with, without credentials: for messages.
     fn location(&self) -> String;
+
+    /// What was asked of it so far, where that is counted.
+    fn statistics(&self) -> Option<Statistics> {
+        None
+    }
 }
 
-/// Every object whose name starts with `prefix`, sorted by name, also from a server that lists folder by
-/// folder (SeaweedFS puts `l/x` before `l-1/x`).
+/// Every object whose name starts with `prefix`, once, sorted by name, also from a server that lists folder by
+/// folder (SeaweedFS puts `l/x` before `l-1/x`) or lists an object twice.
 ///
 /// # Errors
 ///
-/// What the store says.
+/// What the store says; [`Error::Refused`] when its pages never end.
 pub async fn list_all(store: &dyn ObjectStore, prefix: &str) -> Result<Vec<Object>> {
     let mut all: Vec<Object> = Vec::new();
     loop {
         let after = all.last().map(|object| object.name.clone());
         let page = store.list(prefix, after.as_deref()).await?;
-        let empty = page.objects.is_empty();
+        let last = page.objects.last().map(|object| object.name.clone());
+        if page.more && last.is_some() && last == after {
+            let source = Arc::new(NoProgress);
+            return Err(Error::Refused {
+                action: format!("list {prefix}"),
+                location: store.location(),
+                source,
+            });
+        }
         all.extend(page.objects);
-        if !page.more || empty {
+        if !page.more || last.is_none() {
             all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            all.dedup_by(|a, b| a.name == b.name);
             return Ok(all);
         }
     }
 }
+
+/// A page of a listing ends where the one before ended.
+#[derive(Debug, thiserror::Error)]
+#[error("the server gives the same page of the listing again and again")]
+struct NoProgress;
 
 /// Refuses names that some store could not keep as they are.
 ///
@@ -143,6 +245,30 @@ pub enum Error {
         name: String,
         /// What was allowed.
         len_max: u64,
+    },
+    /// The multipart upload was completed, given up, or never begun. Begin again.
+    #[error("the upload of {name} is not known any more in {location}")]
+    NoUpload {
+        /// The object.
+        name: String,
+        /// The store.
+        location: String,
+    },
+    /// What was to be written cannot be read. Look at the disk.
+    #[error("cannot read what is to be written as {name}")]
+    Source {
+        /// The object.
+        name: String,
+        /// What the disk said.
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store cannot do this at all. Do without.
+    #[error("{location} cannot {action}")]
+    Unsupported {
+        /// What was tried.
+        action: String,
+        /// The store.
+        location: String,
     },
     /// Other bytes stand under this name. Two writers differ: find the second one.
     #[error("object {name} is there with other bytes")]

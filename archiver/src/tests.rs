@@ -2,6 +2,7 @@
 
 mod damage;
 mod exhaustive;
+mod faults;
 mod life;
 mod recover;
 mod standby;

@@ -1,4 +1,5 @@
-//! Real S3 servers on this machine: moto, which starts fast, and SeaweedFS, which is strict.
+//! Real S3 servers on this machine: moto, which starts fast, SeaweedFS, which is strict, and rclone, which ignores
+//! conditional writes.
 
 use super::output::Output;
 use super::{TestResult, http, peers, until};
@@ -16,6 +17,13 @@ const SECRET_KEY: &str = "cairn-tests-secret";
 pub(crate) const CREDENTIALS: [(&str, &str); 2] =
     [("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", SECRET_KEY)];
 
+const WRITER_ACCESS_KEY: &str = "cairn-writer";
+const WRITER_SECRET_KEY: &str = "cairn-writer-secret";
+
+/// Who may put objects into the bucket of SeaweedFS and give uploads up, and nothing else.
+pub(crate) const WRITER: [(&str, &str); 2] =
+    [("AWS_ACCESS_KEY_ID", WRITER_ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", WRITER_SECRET_KEY)];
+
 /// A server with one empty bucket; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct S3 {
@@ -30,7 +38,7 @@ impl S3 {
         let [port] = free_ports()?;
         let mut command = Command::new(peers::program("venv/bin/moto_server")?);
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-        let server = S3::start(command, port, tempfile::tempdir()?, "/moto-api/")?;
+        let server = S3::start(command, port, tempfile::tempdir()?, ("/moto-api/", 200))?;
         // Any signature will do; the credential's scope tells moto that S3 is meant.
         let scope = format!("{ACCESS_KEY}/20260101/us-east-1/s3/aws4_request");
         let signed = format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0");
@@ -60,7 +68,7 @@ impl S3 {
             let dot = if kind.is_empty() { "" } else { "." };
             command.arg(format!("-{part}.port{dot}{kind}={port}"));
         }
-        let server = S3::start(command, port, data, "/healthz")?;
+        let server = S3::start(command, port, data, ("/healthz", 200))?;
         // A folder here is a bucket, for this server.
         let folder = format!("/buckets/{BUCKET}/");
         until("weed makes a bucket", || {
@@ -70,7 +78,20 @@ impl S3 {
         Ok(server)
     }
 
-    fn start(mut command: Command, port: u16, data: TempDir, ready: &str) -> TestResult<S3> {
+    /// Starts `rclone serve s3` on a directory.
+    pub(crate) fn rclone() -> TestResult<S3> {
+        let [port] = free_ports()?;
+        let data = tempfile::tempdir()?;
+        std::fs::create_dir(data.path().join(BUCKET))?;
+        let mut command = Command::new(peers::program("venv/bin/rclone")?);
+        command.args(["serve", "s3", "--config", "", "--auth-key", &format!("{ACCESS_KEY},{SECRET_KEY}")]);
+        command.args(["--addr", &format!("127.0.0.1:{port}")]).arg(data.path());
+        // Who does not sign is told so: then it is there.
+        S3::start(command, port, data, ("/", 400))
+    }
+
+    /// Starts a server that is ready when a path answers with a status.
+    fn start(mut command: Command, port: u16, data: TempDir, ready: (&str, u16)) -> TestResult<S3> {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let log = Output::collect(child.stderr.take().context("stderr is piped")?);
         let mut server = S3 { child, port, _data: data };
@@ -79,7 +100,7 @@ impl S3 {
             if let Some(status) = server.child.try_wait()? {
                 anyhow::bail!("the S3 server ended with {status}: {}", log.text());
             }
-            Ok(http::get(&address, ready).ok().filter(|answer| answer.status == 200))
+            Ok(http::get(&address, ready.0).ok().filter(|answer| answer.status == ready.1))
         })?;
         Ok(server)
     }
@@ -91,7 +112,11 @@ impl S3 {
 
     /// The URL of an archive under a prefix of the bucket.
     pub(crate) fn archive(&self, prefix: &str) -> String {
-        let address = self.address();
+        Self::archive_at(&self.address(), prefix)
+    }
+
+    /// The same, by way of another address.
+    pub(crate) fn archive_at(address: &str, prefix: &str) -> String {
         format!("s3://{BUCKET}/{prefix}?endpoint=http://{address}&region=us-east-1&path_style=true")
     }
 }
@@ -104,10 +129,28 @@ impl Drop for S3 {
     }
 }
 
+/// Who may do what, as SeaweedFS reads it.
 fn identities_json() -> String {
-    let actions = r#"["Admin","Read","Write","List","Tagging"]"#;
-    let credentials = format!(r#"[{{"accessKey":"{ACCESS_KEY}","secretKey":"{SECRET_KEY}"}}]"#);
-    format!(r#"{{"identities":[{{"name":"tests","credentials":{credentials},"actions":{actions}}}]}}"#)
+    let statement = serde_json::json!({
+        "Effect": "Allow",
+        "Action": ["s3:PutObject", "s3:AbortMultipartUpload"],
+        "Resource": [format!("arn:aws:s3:::{BUCKET}/*")],
+    });
+    let policy = serde_json::json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string();
+    let all = ["Admin", "Read", "Write", "List", "Tagging"];
+    let key = |access: &str, secret: &str| serde_json::json!([{ "accessKey": access, "secretKey": secret }]);
+    let identities = serde_json::json!({
+        "identities": [
+            { "name": "tests", "credentials": key(ACCESS_KEY, SECRET_KEY), "actions": all },
+            {
+                "name": "writer",
+                "credentials": key(WRITER_ACCESS_KEY, WRITER_SECRET_KEY),
+                "policyNames": ["put-only"],
+            },
+        ],
+        "policies": [{ "name": "put-only", "content": policy }],
+    });
+    identities.to_string()
 }
 
 /// Ports that were free a moment ago; held together, so that they differ.

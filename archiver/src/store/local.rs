@@ -2,17 +2,20 @@
 //!
 //! - An object is written under a temporary name, synced, renamed, and its directory synced: it is
 //!   there whole or not at all, also after a crash.
-//! - Names that start with a dot are not objects; temporary files live in `.tmp`.
+//! - Names that start with a dot are not objects; temporary files and multipart uploads live in `.tmp`.
 //!
 //! This file speaks to the system's disk directly: it is the real side of the
 //! [`ObjectStore`] seam, as `store::s3` is the real side for a network.
 #![allow(clippy::disallowed_methods, reason = "this is the implementation of the seam that hides the disk")]
 
-use super::{Error, Object, ObjectStore, PAGE_OBJECTS_MAX, Page, Result, check_name};
+pub(super) mod upload;
+
+use super::{Error, Object, ObjectStore, PAGE_OBJECTS_MAX, Page, Result, Tag, Upload, check_name};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -79,6 +82,41 @@ impl ObjectStore for Local {
         check_name(name)?;
         let (name, location) = (name.to_owned(), self.location());
         self.blocking(format!("read {name}"), move |root| get(root, name, len_max, location)).await
+    }
+
+    async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
+        check_name(name)?;
+        let (name, location) = (name.to_owned(), self.location());
+        self.blocking(format!("read {name}"), move |root| get_range(root, name, &range, location)).await
+    }
+
+    async fn create(&self, name: &str, bytes: Bytes) -> Result<bool> {
+        check_name(name)?;
+        let name = name.to_owned();
+        self.blocking(format!("create {name}"), move |root| create(root, &name, &bytes)).await
+    }
+
+    async fn begin(&self, name: &str, part_bytes: u64) -> Result<Upload> {
+        check_name(name)?;
+        let name = name.to_owned();
+        self.blocking(format!("begin {name}"), move |root| upload::begin(root, name, part_bytes)).await
+    }
+
+    async fn part(&self, upload: &Upload, number: u32, bytes: Bytes) -> Result<Tag> {
+        let (upload, location) = (upload.clone(), self.location());
+        let action = format!("write part {number} of {}", upload.name);
+        self.blocking(action, move |root| upload::part(root, upload, number, &bytes, location)).await
+    }
+
+    async fn complete(&self, upload: &Upload, tags: &[Tag]) -> Result<()> {
+        let (upload, tags, location) = (upload.clone(), tags.to_vec(), self.location());
+        let action = format!("complete {}", upload.name);
+        self.blocking(action, move |root| upload::complete(root, upload, &tags, location)).await
+    }
+
+    async fn abort(&self, upload: &Upload) -> Result<()> {
+        let upload = upload.clone();
+        self.blocking(format!("give up {}", upload.name), move |root| upload::abort(root, &upload)).await
     }
 
     async fn list(&self, prefix: &str, start_after: Option<&str>) -> Result<Page> {
@@ -179,15 +217,48 @@ fn sync_dir(directory: &Path) -> io::Result<()> {
     fs::File::open(directory)?.sync_all()
 }
 
-fn get(root: &Path, name: String, len_max: u64, location: String) -> Result<Bytes, Failure> {
-    let file = match fs::File::open(root.join(&name)) {
-        Err(error) if is_absent(&error) => return Err(Failure::Store(Error::NotFound { name, location })),
+/// A hard link is made unless there is one, by the file system.
+fn create(root: &Path, name: &str, bytes: &[u8]) -> Result<bool, Failure> {
+    let path = root.join(name);
+    let parent = path.parent().unwrap_or(root);
+    create_durably(parent)?;
+    let temporary = temporary_path(root)?;
+    write_durably(&temporary, bytes)?;
+    let linked = fs::hard_link(&temporary, &path);
+    fs::remove_file(&temporary)?;
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        linked => {
+            linked?;
+            sync_dir(parent)?;
+            Ok(true)
+        }
+    }
+}
+
+/// Opens an object; its size comes with it.
+fn open(root: &Path, name: &str, location: String) -> Result<(fs::File, u64), Failure> {
+    let not_found = || Failure::Store(Error::NotFound { name: name.to_owned(), location });
+    let file = match fs::File::open(root.join(name)) {
+        Err(error) if is_absent(&error) => return Err(not_found()),
         opened => opened?,
     };
-    if file.metadata()?.is_dir() {
-        return Err(Failure::Store(Error::NotFound { name, location }));
-    }
-    let mut bytes = Vec::new();
+    let metadata = file.metadata()?;
+    if metadata.is_dir() { Err(not_found()) } else { Ok((file, metadata.len())) }
+}
+
+fn get_range(root: &Path, name: String, range: &Range<u64>, location: String) -> Result<Bytes, Failure> {
+    let (mut file, len) = open(root, &name, location)?;
+    file.seek(SeekFrom::Start(range.start))?;
+    let wanted = range.end.min(len).saturating_sub(range.start);
+    let mut bytes = Vec::with_capacity(usize::try_from(wanted).unwrap_or(0));
+    file.take(wanted).read_to_end(&mut bytes)?;
+    Ok(bytes.into())
+}
+
+fn get(root: &Path, name: String, len_max: u64, location: String) -> Result<Bytes, Failure> {
+    let (file, len) = open(root, &name, location)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(len.min(len_max)).unwrap_or(0));
     file.take(len_max.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > len_max {
         return Err(Failure::Store(Error::TooLarge { name, len_max }));

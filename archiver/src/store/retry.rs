@@ -3,10 +3,11 @@
 //! Only transient errors are retried, at most [`ATTEMPTS_MAX`] times with doubling pauses; the
 //! last error is returned as it is. Shipping adds its own, slower loop on top.
 
-use super::{Error, Object, ObjectStore, Page, Result};
+use super::{ObjectStore, Page, Result, Statistics, Tag, Upload};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::future::Future;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,31 @@ impl ObjectStore for Retrying {
         retry(|| self.inner.get(name, len_max)).await
     }
 
+    async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
+        retry(|| self.inner.get_range(name, range.clone())).await
+    }
+
+    /// Sent once: the answer to a second request would be about the first one.
+    async fn create(&self, name: &str, bytes: Bytes) -> Result<bool> {
+        self.inner.create(name, bytes).await
+    }
+
+    async fn begin(&self, name: &str, part_bytes: u64) -> Result<Upload> {
+        retry(|| self.inner.begin(name, part_bytes)).await
+    }
+
+    async fn part(&self, upload: &Upload, number: u32, bytes: Bytes) -> Result<Tag> {
+        retry(|| self.inner.part(upload, number, bytes.clone())).await
+    }
+
+    async fn complete(&self, upload: &Upload, tags: &[Tag]) -> Result<()> {
+        retry(|| self.inner.complete(upload, tags)).await
+    }
+
+    async fn abort(&self, upload: &Upload) -> Result<()> {
+        retry(|| self.inner.abort(upload)).await
+    }
+
     async fn list(&self, prefix: &str, start_after: Option<&str>) -> Result<Page> {
         retry(|| self.inner.list(prefix, start_after)).await
     }
@@ -64,70 +90,15 @@ impl ObjectStore for Retrying {
     fn location(&self) -> String {
         self.inner.location()
     }
-}
 
-/// A store under a prefix of another one's names.
-#[derive(Debug, Clone)]
-pub struct Prefixed {
-    inner: Arc<dyn ObjectStore>,
-    prefix: String,
-}
-
-impl Prefixed {
-    /// Puts `prefix`, which ends with a slash or is empty, before every name.
-    pub fn new(inner: Arc<dyn ObjectStore>, prefix: String) -> Self {
-        Self { inner, prefix }
-    }
-
-    fn full(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix)
-    }
-
-    fn strip(&self, object: Object) -> Option<Object> {
-        let name = object.name.strip_prefix(&self.prefix)?.to_owned();
-        Some(Object { name, ..object })
-    }
-
-    fn plain(&self, error: Error) -> Error {
-        let strip =
-            |name: String| name.strip_prefix(&self.prefix).map_or_else(|| name.clone(), str::to_owned);
-        match error {
-            Error::NotFound { name, location } => Error::NotFound { name: strip(name), location },
-            Error::TooLarge { name, len_max } => Error::TooLarge { name: strip(name), len_max },
-            Error::Conflict { name } => Error::Conflict { name: strip(name) },
-            other => other,
-        }
-    }
-}
-
-#[async_trait]
-impl ObjectStore for Prefixed {
-    async fn put(&self, name: &str, bytes: Bytes) -> Result<()> {
-        self.inner.put(&self.full(name), bytes).await.map_err(|e| self.plain(e))
-    }
-
-    async fn get(&self, name: &str, len_max: u64) -> Result<Bytes> {
-        self.inner.get(&self.full(name), len_max).await.map_err(|e| self.plain(e))
-    }
-
-    async fn list(&self, prefix: &str, start_after: Option<&str>) -> Result<Page> {
-        let after = start_after.map(|name| self.full(name));
-        let page = self.inner.list(&self.full(prefix), after.as_deref()).await?;
-        let objects = page.objects.into_iter().filter_map(|object| self.strip(object)).collect();
-        Ok(Page { objects, more: page.more })
-    }
-
-    async fn delete(&self, name: &str) -> Result<()> {
-        self.inner.delete(&self.full(name)).await
-    }
-
-    fn location(&self) -> String {
-        format!("{}/{}", self.inner.location(), self.prefix)
+    fn statistics(&self) -> Option<Statistics> {
+        self.inner.statistics()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Error;
     use super::super::sim::{Fault, Sim};
     use super::*;
 
@@ -151,7 +122,7 @@ mod tests {
         let sim = Arc::new(Sim::new());
         sim.fail_next(Fault::Unreachable, 100);
         let result = Retrying::new(sim.clone()).get("a", 10).await;
-        assert!(result.is_err_and(|error| error.is_transient()));
+        assert!(result.is_err_and(|error: Error| error.is_transient()));
         assert_eq!(sim.requests(), u64::from(ATTEMPTS_MAX));
     }
 }

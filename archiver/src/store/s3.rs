@@ -4,10 +4,20 @@
 //!   not at all. Conditional writes are not relied on, because servers differ in what they do.
 //! - Checksum trailers are sent only when an operation demands them: other servers than AWS's refuse them.
 //! - The SDK's own retries are off: [`super::retry`] is the one place for them.
+//! - How objects are kept (encryption, class, tags, lock) is said with every object: see [`options`].
 
-use super::{Error, Object, ObjectStore, PAGE_OBJECTS_MAX, Page, Result, check_name};
+pub mod credentials;
+pub mod options;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use credentials::Credentials;
+pub use options::Options;
+pub use settings::{Place, Settings};
+
+use super::{Error, Object, ObjectStore, PAGE_OBJECTS_MAX, Page, Result, Tag, Upload, check_name};
 use async_trait::async_trait;
-use aws_credential_types::Credentials;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -16,9 +26,13 @@ use aws_sdk_s3::config::{
     StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use bytes::{Bytes, BytesMut};
+use options::stored_as;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,74 +40,6 @@ use std::time::Duration;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one request may take, its body included: 64 MiB at 0.5 MiB/s.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(128);
-const DEFAULT_REGION: &str = "us-east-1";
-
-/// How to reach a bucket.
-#[derive(Clone)]
-pub struct Settings {
-    /// The bucket.
-    pub bucket: String,
-    /// The server, when it is not AWS's.
-    pub endpoint: Option<String>,
-    /// The region; AWS's first one unless told.
-    pub region: String,
-    /// Whether the bucket stands in the path and not in the host name.
-    pub path_style: bool,
-    /// AWS_ACCESS_KEY_ID.
-    pub access_key: String,
-    /// AWS_SECRET_ACCESS_KEY; never shown.
-    pub secret_key: String,
-    /// AWS_SESSION_TOKEN; never shown.
-    pub session_token: Option<String>,
-}
-
-impl std::fmt::Debug for Settings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings")
-            .field("bucket", &self.bucket)
-            .field("endpoint", &self.endpoint)
-            .field("region", &self.region)
-            .finish_non_exhaustive()
-    }
-}
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-impl Settings {
-    /// Adds what the environment says to what the URL said. The URL wins. The bucket stands in the
-    /// path when there is an endpoint, unless the URL says otherwise: few servers of one's own
-    /// have a name for each bucket.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Url`] when there are no credentials.
-    pub fn from_environment(
-        bucket: String,
-        endpoint: Option<String>,
-        region: Option<String>,
-        path_style: Option<bool>,
-    ) -> Result<Self> {
-        let wanted = |name: &str| {
-            let reason = format!("archive s3://{bucket}: the environment variable {name} is not set");
-            variable(name).ok_or(Error::Url { reason })
-        };
-        let (access_key, secret_key) = (wanted("AWS_ACCESS_KEY_ID")?, wanted("AWS_SECRET_ACCESS_KEY")?);
-        let from_environment = || variable("AWS_ENDPOINT_URL_S3").or_else(|| variable("AWS_ENDPOINT_URL"));
-        let region_from_environment = || variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
-        let endpoint = endpoint.or_else(from_environment);
-        Ok(Self {
-            path_style: path_style.unwrap_or(endpoint.is_some()),
-            endpoint,
-            region: region.or_else(region_from_environment).unwrap_or_else(|| DEFAULT_REGION.to_owned()),
-            access_key,
-            secret_key,
-            session_token: variable("AWS_SESSION_TOKEN"),
-            bucket,
-        })
-    }
-}
 
 /// A store in an S3 bucket.
 #[derive(Debug, Clone)]
@@ -101,18 +47,12 @@ pub struct S3 {
     client: Client,
     bucket: String,
     endpoint: Option<String>,
+    options: Arc<Options>,
 }
 
 impl S3 {
     /// The store in the bucket. Sends no request.
     pub fn new(settings: Settings) -> Self {
-        let credentials = Credentials::new(
-            settings.access_key,
-            settings.secret_key,
-            settings.session_token,
-            None,
-            "environment",
-        );
         let http = aws_smithy_http_client::Builder::new()
             .tls_provider(Provider::Rustls(CryptoMode::Ring))
             .build_https();
@@ -120,11 +60,13 @@ impl S3 {
             .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(REQUEST_TIMEOUT)
             .build();
+        let region = Region::new(settings.region);
+        let credentials = settings.credentials.provider(http.clone(), region.clone());
         let mut config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .http_client(http)
             .credentials_provider(credentials)
-            .region(Region::new(settings.region))
+            .region(region)
             .force_path_style(settings.path_style)
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
@@ -135,7 +77,8 @@ impl S3 {
             config = config.endpoint_url(endpoint);
         }
         let client = Client::from_conf(config.build());
-        Self { client, bucket: settings.bucket, endpoint: settings.endpoint }
+        let options = Arc::new(settings.options);
+        Self { client, bucket: settings.bucket, endpoint: settings.endpoint, options }
     }
 
     /// Sorts an error of the SDK by what the caller does next.
@@ -152,15 +95,45 @@ impl S3 {
         );
         let transient = no_answer || later || status >= 500 || matches!(status, 408 | 429);
         let location = self.location();
+        let unsupported = code == "NotImplemented" || status == 501;
         let source: Arc<dyn std::error::Error + Send + Sync> = match error.message() {
             Some(message) => Arc::new(Answer { status, code: code.to_owned(), message: message.to_owned() }),
             None => Arc::new(error),
         };
+        if unsupported {
+            return Error::Unsupported { action, location };
+        }
         if transient {
             Error::Unreachable { action, location, source }
         } else {
             Error::Refused { action, location, source }
         }
+    }
+
+    /// An error about an upload, which may be gone.
+    fn sort_upload<E>(&self, action: String, upload: &Upload, error: SdkError<E>) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        if error.code() == Some("NoSuchUpload") {
+            Error::NoUpload { name: upload.name.clone(), location: self.location() }
+        } else {
+            self.sort(action, error)
+        }
+    }
+
+    /// An error about an object, which may be absent.
+    fn sort_get(&self, name: &str, error: SdkError<GetObjectError>) -> Error {
+        if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) {
+            Error::NotFound { name: name.to_owned(), location: self.location() }
+        } else {
+            self.sort(format!("read {name}"), error)
+        }
+    }
+
+    fn cut_short(&self, name: &str, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+        let (action, location) = (format!("read {name}"), self.location());
+        Error::Unreachable { action, location, source: Arc::new(source) }
     }
 }
 
@@ -177,8 +150,9 @@ struct Answer {
 impl ObjectStore for S3 {
     async fn put(&self, name: &str, bytes: Bytes) -> Result<()> {
         check_name(name)?;
-        let request = self.client.put_object().bucket(&self.bucket).key(name).body(ByteStream::from(bytes));
-        match request.send().await {
+        let request = self.client.put_object().bucket(&self.bucket).key(name);
+        let request = stored_as!(request, self.options).set_content_md5(self.options.content_md5(&bytes));
+        match request.body(ByteStream::from(bytes)).send().await {
             Ok(_) => Ok(()),
             Err(error) => Err(self.sort(format!("write {name}"), error)),
         }
@@ -186,13 +160,10 @@ impl ObjectStore for S3 {
 
     async fn get(&self, name: &str, len_max: u64) -> Result<Bytes> {
         check_name(name)?;
-        let action = || format!("read {name}");
-        let response = match self.client.get_object().bucket(&self.bucket).key(name).send().await {
+        let request = self.client.get_object().bucket(&self.bucket).key(name);
+        let response = match self.options.read_with(request).send().await {
             Ok(response) => response,
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_no_such_key()) => {
-                return Err(Error::NotFound { name: name.to_owned(), location: self.location() });
-            }
-            Err(error) => return Err(self.sort(action(), error)),
+            Err(error) => return Err(self.sort_get(name, error)),
         };
         let too_large = || Error::TooLarge { name: name.to_owned(), len_max };
         let announced = response.content_length().and_then(|len| u64::try_from(len).ok()).unwrap_or(0);
@@ -202,17 +173,127 @@ impl ObjectStore for S3 {
         let mut body = response.body;
         let mut bytes = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0));
         while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(|source| Error::Unreachable {
-                action: action(),
-                location: self.location(),
-                source: Arc::new(source),
-            })?;
+            let chunk = chunk.map_err(|source| self.cut_short(name, source))?;
             if bytes.len() as u64 + chunk.len() as u64 > len_max {
                 return Err(too_large());
             }
             bytes.extend_from_slice(&chunk);
         }
         Ok(bytes.freeze())
+    }
+
+    async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
+        check_name(name)?;
+        let Some(last) = range.end.checked_sub(1).filter(|last| *last >= range.start) else {
+            return Ok(Bytes::new());
+        };
+        let request = self.client.get_object().bucket(&self.bucket).key(name);
+        let request = request.range(format!("bytes={}-{last}", range.start));
+        let response = match self.options.read_with(request).send().await {
+            Ok(response) => response,
+            // The object ends before.
+            Err(error) if error.raw_response().is_some_and(|r| r.status().as_u16() == 416) => {
+                return Ok(Bytes::new());
+            }
+            Err(error) => return Err(self.sort_get(name, error)),
+        };
+        // A server that does not know ranges sends the whole object.
+        let mut skip = if response.content_range().is_some() { 0 } else { range.start };
+        let wanted = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        let mut body = response.body;
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = body.next().await {
+            let mut chunk = chunk.map_err(|source| self.cut_short(name, source))?;
+            let skipped = usize::try_from(skip).map_or(chunk.len(), |skip| skip.min(chunk.len()));
+            skip -= skipped as u64;
+            chunk = chunk.slice(skipped..);
+            bytes.extend_from_slice(&chunk[..chunk.len().min(wanted - bytes.len())]);
+            if bytes.len() == wanted {
+                break;
+            }
+        }
+        Ok(bytes.freeze())
+    }
+
+    async fn create(&self, name: &str, bytes: Bytes) -> Result<bool> {
+        check_name(name)?;
+        let request = self.client.put_object().bucket(&self.bucket).key(name).if_none_match("*");
+        let request = stored_as!(request, self.options).set_content_md5(self.options.content_md5(&bytes));
+        match request.body(ByteStream::from(bytes)).send().await {
+            Ok(_) => Ok(true),
+            // 409: another conditional write of the same name is under way.
+            Err(error) if error.raw_response().is_some_and(|r| matches!(r.status().as_u16(), 409 | 412)) => {
+                Ok(false)
+            }
+            Err(error) => Err(self.sort(format!("create {name}"), error)),
+        }
+    }
+
+    async fn begin(&self, name: &str, part_bytes: u64) -> Result<Upload> {
+        check_name(name)?;
+        let request = self.client.create_multipart_upload().bucket(&self.bucket).key(name);
+        let response = match stored_as!(request, self.options).send().await {
+            Ok(response) => response,
+            Err(error) => return Err(self.sort(format!("begin {name}"), error)),
+        };
+        let action = || format!("begin {name}: the server named no upload");
+        let unsupported = || Error::Unsupported { action: action(), location: self.location() };
+        let id = response.upload_id.ok_or_else(unsupported)?;
+        Ok(Upload { name: name.to_owned(), id, part_bytes })
+    }
+
+    async fn part(&self, upload: &Upload, number: u32, bytes: Bytes) -> Result<Tag> {
+        let action = format!("write part {number} of {}", upload.name);
+        let key = self.options.customer_key();
+        let request = self
+            .client
+            .upload_part()
+            .bucket(&self.bucket)
+            .key(&upload.name)
+            .upload_id(&upload.id)
+            .part_number(i32::try_from(number).unwrap_or(i32::MAX))
+            .set_sse_customer_algorithm(key.map(|_| options::CUSTOMER_ALGORITHM.to_owned()))
+            .set_sse_customer_key(key.map(|key| key.base64.clone()))
+            .set_sse_customer_key_md5(key.map(|key| key.md5.clone()))
+            .set_content_md5(self.options.content_md5(&bytes));
+        match request.body(ByteStream::from(bytes)).send().await {
+            Ok(response) => match response.e_tag {
+                Some(tag) => Ok(Tag(tag)),
+                None => Err(Error::Unsupported { action, location: self.location() }),
+            },
+            Err(error) => Err(self.sort_upload(action, upload, error)),
+        }
+    }
+
+    async fn complete(&self, upload: &Upload, tags: &[Tag]) -> Result<()> {
+        let part = |(number, tag): (i32, &Tag)| {
+            CompletedPart::builder().part_number(number).e_tag(tag.0.clone()).build()
+        };
+        let parts = (1..).zip(tags).map(part).collect();
+        let key = self.options.customer_key();
+        let request = self
+            .client
+            .complete_multipart_upload()
+            .bucket(&self.bucket)
+            .key(&upload.name)
+            .upload_id(&upload.id)
+            .set_sse_customer_algorithm(key.map(|_| options::CUSTOMER_ALGORITHM.to_owned()))
+            .set_sse_customer_key(key.map(|key| key.base64.clone()))
+            .set_sse_customer_key_md5(key.map(|key| key.md5.clone()))
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build());
+        match request.send().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.sort_upload(format!("complete {}", upload.name), upload, error)),
+        }
+    }
+
+    async fn abort(&self, upload: &Upload) -> Result<()> {
+        let request = self.client.abort_multipart_upload().bucket(&self.bucket).key(&upload.name);
+        match request.upload_id(&upload.id).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some("NoSuchUpload") => Ok(()),
+            Err(error) => Err(self.sort(format!("give up {}", upload.name), error)),
+        }
     }
 
     async fn list(&self, prefix: &str, start_after: Option<&str>) -> Result<Page> {
@@ -254,39 +335,5 @@ impl ObjectStore for S3 {
             Some(endpoint) => format!("{}/{}", endpoint.trim_end_matches('/'), self.bucket),
             None => format!("s3://{}", self.bucket),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(endpoint: &str) -> Settings {
-        Settings {
-            bucket: "bucket".to_owned(),
-            endpoint: Some(endpoint.to_owned()),
-            region: DEFAULT_REGION.to_owned(),
-            path_style: true,
-            access_key: "key".to_owned(),
-            secret_key: "hush".to_owned(),
-            session_token: None,
-        }
-    }
-
-    #[test]
-    fn secrets_are_not_shown() {
-        let settings = settings("http://127.0.0.1:1");
-        assert!(!format!("{settings:?}{:?}", S3::new(settings.clone())).contains("hush"));
-    }
-
-    #[tokio::test]
-    async fn a_server_that_is_not_there_is_a_transient_error() -> Result<(), Box<dyn std::error::Error>> {
-        // A port that was free a moment ago: nobody listens there.
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let store = S3::new(settings(&format!("http://127.0.0.1:{port}")));
-        let error = store.put("a", Bytes::new()).await.err().ok_or("nobody answers there")?;
-        assert!(error.is_transient(), "{error:?}");
-        assert!(error.to_string().contains("cannot write a in http://127.0.0.1"), "{error}");
-        Ok(())
     }
 }

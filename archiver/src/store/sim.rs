@@ -1,12 +1,19 @@
-//! A store in memory that fails when it is told to.
+//! A store in memory that fails when it is told to, in every way that real ones were seen to fail.
 //!
 //! Shared by clones; counts requests, so that a test can say that none was sent.
 
-use super::{Error, Object, ObjectStore, PAGE_OBJECTS_MAX, Page, Result, check_name};
+mod chaos;
+mod uploads;
+
+pub use chaos::Chaos;
+
+use super::{Error, Object, ObjectStore, PAGE_OBJECTS_MAX, Page, Result, Tag, Upload, check_name};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use uploads::Uploads;
 
 /// How a request fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,16 +24,78 @@ pub enum Fault {
     AnswerLost,
     /// Permanent: nothing was done.
     Refused,
+    /// Transient: half of what was written stands there, until it is written again. Other requests are not done.
+    Cut,
+    /// Transient: what was written arrives some requests later. Other requests are not done.
+    Late,
+    /// Success is said, but nothing was written or removed. Reads are not affected.
+    Lied,
+}
+
+/// An object in memory.
+#[derive(Debug, Clone)]
+struct Kept {
+    bytes: Bytes,
+    modified_ms: u64,
+    /// The end of its upload was cut off.
+    cut: bool,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    objects: BTreeMap<String, (Bytes, u64)>,
+    objects: BTreeMap<String, Kept>,
+    uploads: Uploads,
     now_ms: u64,
     requests: u64,
-    faults: Vec<Fault>,
+    faults: Vec<Option<Fault>>,
+    chaos: Option<Chaos>,
+    /// Writes on their way: the number of the request at which they arrive.
+    late: Vec<(u64, String, Bytes)>,
+    listings_late_ms: u64,
+    listings_twice: bool,
     down: bool,
     reads_refused: bool,
+}
+
+impl State {
+    fn insert(&mut self, name: &str, bytes: Bytes) -> Result<()> {
+        match self.objects.get(name) {
+            Some(there) if there.bytes != bytes && !there.cut => {
+                Err(Error::Conflict { name: name.to_owned() })
+            }
+            Some(there) if !there.cut => Ok(()),
+            Some(_) | None => {
+                let modified_ms = self.now_ms;
+                self.objects.insert(name.to_owned(), Kept { bytes, modified_ms, cut: false });
+                Ok(())
+            }
+        }
+    }
+
+    fn cut(&mut self, name: &str, bytes: &Bytes) {
+        if !self.objects.contains_key(name) {
+            let kept = Kept { bytes: bytes.slice(..bytes.len() / 2), modified_ms: self.now_ms, cut: true };
+            self.objects.insert(name.to_owned(), kept);
+        }
+    }
+
+    /// Counts a request and says how it fails, after what arrives before it.
+    fn next_fault(&mut self) -> Option<Fault> {
+        self.requests += 1;
+        let requests = self.requests;
+        let (due, waiting) = std::mem::take(&mut self.late).into_iter().partition(|(at, ..)| *at <= requests);
+        self.late = waiting;
+        let due: Vec<(u64, String, Bytes)> = due;
+        for (_, name, bytes) in due {
+            // It may have been written again, or others may stand there: then it comes too late.
+            let late = self.insert(&name, bytes);
+            tracing::debug!(name, arrived = late.is_ok(), "a late write");
+        }
+        if self.down {
+            return Some(Fault::Unreachable);
+        }
+        self.faults.pop().unwrap_or_else(|| self.chaos.as_mut().and_then(Chaos::draw))
+    }
 }
 
 /// A store in memory.
@@ -38,6 +107,9 @@ pub struct Sim {
 #[derive(Debug, thiserror::Error)]
 #[error("simulated")]
 struct Simulated;
+
+/// How many requests a late write waits.
+const LATE_REQUESTS: u64 = 3;
 
 impl Sim {
     /// An empty store at time 0.
@@ -51,7 +123,23 @@ impl Sim {
 
     /// Fails the next `count` requests.
     pub fn fail_next(&self, fault: Fault, count: usize) {
-        self.state().faults = vec![fault; count];
+        self.state().faults = vec![Some(fault); count];
+    }
+
+    /// How each of the next requests fails; `None` does not.
+    pub fn fail_in_order(&self, faults: &[Option<Fault>]) {
+        self.state().faults = faults.iter().rev().copied().collect();
+    }
+
+    /// Fails requests at random from now on, or none any more.
+    pub fn set_chaos(&self, chaos: Option<Chaos>) {
+        self.state().chaos = chaos;
+    }
+
+    /// Lists objects only once they are this old, and each of them twice if told so.
+    pub fn set_listings(&self, late_ms: u64, twice: bool) {
+        let mut state = self.state();
+        (state.listings_late_ms, state.listings_twice) = (late_ms, twice);
     }
 
     /// Fails every request from now on, or none any more.
@@ -79,16 +167,21 @@ impl Sim {
         self.state().objects.keys().cloned().collect()
     }
 
+    /// How many multipart uploads were begun and are neither completed nor given up.
+    pub fn open_uploads(&self) -> usize {
+        self.state().uploads.len()
+    }
+
     /// Replaces the bytes of an object behind everybody's back; `None` removes it. Returns what
     /// was there.
     pub fn tamper(&self, name: &str, bytes: Option<Bytes>) -> Option<Bytes> {
         let mut state = self.state();
         let old = state.objects.remove(name);
         if let Some(bytes) = bytes {
-            let modified_ms = old.as_ref().map_or(state.now_ms, |(_, ms)| *ms);
-            state.objects.insert(name.to_owned(), (bytes, modified_ms));
+            let modified_ms = old.as_ref().map_or(state.now_ms, |kept| kept.modified_ms);
+            state.objects.insert(name.to_owned(), Kept { bytes, modified_ms, cut: false });
         }
-        old.map(|(bytes, _)| bytes)
+        old.map(|kept| kept.bytes)
     }
 
     /// An independent copy of the content.
@@ -99,24 +192,57 @@ impl Sim {
         Sim { state: Arc::new(Mutex::new(copy)) }
     }
 
+    fn fail<T>(&self, action: String, fault: Fault) -> Result<T> {
+        let (location, source) = (self.location(), Arc::new(Simulated));
+        match fault {
+            Fault::Refused => Err(Error::Refused { action, location, source }),
+            _ => Err(Error::Unreachable { action, location, source }),
+        }
+    }
+
+    /// A request that writes no object.
     fn request<T>(&self, action: String, act: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
         let mut state = self.state();
-        state.requests += 1;
         let reads = action.starts_with("read ") || action.starts_with("list ");
-        let fault = match (state.down, state.reads_refused && reads) {
-            (true, _) => Some(Fault::Unreachable),
-            (false, true) => Some(Fault::Refused),
-            (false, false) => state.faults.pop(),
-        };
-        let location = self.location();
-        let source = Arc::new(Simulated);
+        let refused = (state.reads_refused && reads).then_some(Fault::Refused);
+        match state.next_fault().or(refused) {
+            None | Some(Fault::Lied) => act(&mut state),
+            Some(fault) => {
+                if fault == Fault::AnswerLost {
+                    act(&mut state)?;
+                }
+                self.fail(action, fault)
+            }
+        }
+    }
+
+    /// A request that writes the object which `bytes` says, and to which `lie` is said when nothing was written.
+    fn write<T>(
+        &self,
+        name: &str,
+        lie: T,
+        bytes: impl FnOnce(&mut State) -> Result<Bytes>,
+        act: impl FnOnce(&mut State, Bytes) -> Result<T>,
+    ) -> Result<T> {
+        let mut state = self.state();
+        let fault = state.next_fault();
+        let bytes = bytes(&mut state)?;
         match fault {
-            None => act(&mut state),
-            Some(Fault::Unreachable) => Err(Error::Unreachable { action, location, source }),
-            Some(Fault::Refused) => Err(Error::Refused { action, location, source }),
-            Some(Fault::AnswerLost) => {
-                act(&mut state)?;
-                Err(Error::Unreachable { action, location, source })
+            None => act(&mut state, bytes),
+            Some(Fault::Lied) => Ok(lie),
+            Some(fault) => {
+                match fault {
+                    Fault::AnswerLost => {
+                        act(&mut state, bytes)?;
+                    }
+                    Fault::Cut => state.cut(name, &bytes),
+                    Fault::Late => {
+                        let arrives = state.requests + LATE_REQUESTS;
+                        state.late.push((arrives, name.to_owned(), bytes));
+                    }
+                    Fault::Unreachable | Fault::Refused | Fault::Lied => {}
+                }
+                self.fail(format!("write {name}"), fault)
             }
         }
     }
@@ -126,26 +252,72 @@ impl Sim {
 impl ObjectStore for Sim {
     async fn put(&self, name: &str, bytes: Bytes) -> Result<()> {
         check_name(name)?;
-        self.request(format!("write {name}"), |state| {
-            let now_ms = state.now_ms;
-            match state.objects.get(name) {
-                Some((there, _)) if *there != bytes => Err(Error::Conflict { name: name.to_owned() }),
-                Some(_) | None => {
-                    state.objects.insert(name.to_owned(), (bytes, now_ms));
-                    Ok(())
-                }
-            }
-        })
+        self.write(name, (), |_| Ok(bytes), |state, bytes| state.insert(name, bytes))
     }
 
     async fn get(&self, name: &str, len_max: u64) -> Result<Bytes> {
         let location = self.location();
         self.request(format!("read {name}"), |state| match state.objects.get(name) {
-            Some((bytes, _)) if bytes.len() as u64 > len_max => {
+            Some(kept) if kept.bytes.len() as u64 > len_max => {
                 Err(Error::TooLarge { name: name.to_owned(), len_max })
             }
-            Some((bytes, _)) => Ok(bytes.clone()),
+            Some(kept) => Ok(kept.bytes.clone()),
             None => Err(Error::NotFound { name: name.to_owned(), location }),
+        })
+    }
+
+    async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
+        let location = self.location();
+        self.request(format!("read {name}"), |state| {
+            let not_found = || Error::NotFound { name: name.to_owned(), location };
+            let bytes = &state.objects.get(name).ok_or_else(not_found)?.bytes;
+            let at = |offset: u64| usize::try_from(offset).map_or(bytes.len(), |at| at.min(bytes.len()));
+            Ok(bytes.slice(at(range.start)..at(range.end).max(at(range.start))))
+        })
+    }
+
+    async fn create(&self, name: &str, bytes: Bytes) -> Result<bool> {
+        check_name(name)?;
+        let create = |state: &mut State, bytes| {
+            let absent = !state.objects.contains_key(name);
+            if absent {
+                state.insert(name, bytes)?;
+            }
+            Ok(absent)
+        };
+        self.write(name, true, |_| Ok(bytes), create)
+    }
+
+    async fn begin(&self, name: &str, part_bytes: u64) -> Result<Upload> {
+        check_name(name)?;
+        self.request(format!("begin {name}"), |state| Ok(state.uploads.begin(name, part_bytes)))
+    }
+
+    async fn part(&self, upload: &Upload, number: u32, bytes: Bytes) -> Result<Tag> {
+        let location = self.location();
+        self.request(format!("write part {number} of {}", upload.name), |state| {
+            let no_upload = || Error::NoUpload { name: upload.name.clone(), location };
+            state.uploads.part(upload, number, bytes).ok_or_else(no_upload)
+        })
+    }
+
+    async fn complete(&self, upload: &Upload, tags: &[Tag]) -> Result<()> {
+        let (name, location) = (upload.name.as_str(), self.location());
+        let whole = |state: &mut State| {
+            let no_upload = || Error::NoUpload { name: name.to_owned(), location };
+            state.uploads.whole(upload, tags).ok_or_else(no_upload)
+        };
+        let complete = |state: &mut State, bytes| {
+            state.uploads.end(upload);
+            state.insert(name, bytes)
+        };
+        self.write(name, (), whole, complete)
+    }
+
+    async fn abort(&self, upload: &Upload) -> Result<()> {
+        self.request(format!("give up {}", upload.name), |state| {
+            state.uploads.end(upload);
+            Ok(())
         })
     }
 
@@ -153,12 +325,18 @@ impl ObjectStore for Sim {
         self.request(format!("list {prefix}"), |state| {
             let matching =
                 |name: &str| name.starts_with(prefix) && start_after.is_none_or(|after| name > after);
+            let visible_ms = state.now_ms.checked_sub(state.listings_late_ms);
+            let visible = |kept: &Kept| {
+                state.listings_late_ms == 0 || visible_ms.is_some_and(|ms| kept.modified_ms <= ms)
+            };
+            let times = if state.listings_twice { 2 } else { 1 };
             let mut objects: Vec<Object> = state
                 .objects
                 .iter()
-                .filter(|(name, _)| matching(name))
+                .filter(|(name, kept)| matching(name) && visible(kept))
+                .flat_map(|listed| std::iter::repeat_n(listed, times))
                 .take(PAGE_OBJECTS_MAX + 1)
-                .map(|(name, (bytes, modified_ms))| Object {
+                .map(|(name, Kept { bytes, modified_ms, .. })| Object {
                     name: name.clone(),
                     bytes: bytes.len() as u64,
                     modified_ms: *modified_ms,
@@ -171,10 +349,15 @@ impl ObjectStore for Sim {
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
-        self.request(format!("remove {name}"), |state| {
+        let mut state = self.state();
+        let fault = state.next_fault();
+        if matches!(fault, None | Some(Fault::AnswerLost)) {
             state.objects.remove(name);
-            Ok(())
-        })
+        }
+        match fault {
+            None | Some(Fault::Lied) => Ok(()),
+            Some(fault) => self.fail(format!("remove {name}"), fault),
+        }
     }
 
     fn location(&self) -> String {
@@ -186,8 +369,48 @@ impl ObjectStore for Sim {
 mod tests {
     use super::*;
 
+    type TestResult = Result<(), Box<dyn std::error::Error>>;
+
     #[tokio::test]
     async fn the_simulated_store_conforms() -> Result<(), String> {
         super::super::conformance::run(&Sim::new()).await
+    }
+
+    #[tokio::test]
+    async fn each_fault_does_what_it_says() -> TestResult {
+        let (sim, bytes) = (Sim::new(), Bytes::from_static(b"1234"));
+        for (fault, there) in [
+            (Fault::Unreachable, None),
+            (Fault::Refused, None),
+            (Fault::AnswerLost, Some("1234")),
+            (Fault::Cut, Some("12")),
+            (Fault::Lied, None),
+            (Fault::Late, None),
+        ] {
+            let name = format!("{fault:?}");
+            sim.fail_next(fault, 1);
+            assert_eq!(sim.put(&name, bytes.clone()).await.is_ok(), fault == Fault::Lied, "{name}");
+            let got = sim.get(&name, 9).await.ok();
+            assert_eq!(got, there.map(Bytes::from), "{name}");
+            assert!(fault == Fault::Late || sim.put(&name, bytes.clone()).await.is_ok(), "{name}");
+        }
+        for _ in 0..LATE_REQUESTS {
+            sim.list("", None).await?;
+        }
+        assert_eq!(sim.get("Late", 9).await?, bytes, "it arrived");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn late_and_doubled_listings_hide_and_repeat() -> TestResult {
+        let sim = Sim::new();
+        sim.set_now_ms(1_000);
+        sim.put("a", Bytes::new()).await?;
+        sim.set_listings(500, true);
+        assert_eq!(sim.list("", None).await?.objects.len(), 0);
+        sim.set_now_ms(1_500);
+        assert_eq!(sim.list("", None).await?.objects.len(), 2);
+        assert_eq!(super::super::list_all(&sim, "").await?.len(), 1);
+        Ok(())
     }
 }

@@ -1,13 +1,48 @@
 //! From the URL of an archive to its store.
 //!
 //! - `file:///absolute/path`: a directory.
-//! - `s3://bucket/prefix?endpoint=...&region=...&path_style=true`: a bucket. Credentials come from
-//!   the environment only, so that a URL can be shown and logged.
+//! - `s3://bucket/prefix?parameter=value&...`: a bucket, with the parameters below.
+//! - `sftp://user@host:port/absolute/path?key=FILE&known_hosts=FILE`: a directory of another machine. Host and user are what
+//!   `ssh` makes of them; `key` is a private key file and `known_hosts` the file of known hosts, both absolute paths.
+//!   `CAIRN_SSH` names another program than `ssh`.
+//! - `rclone:///remote:path`: a directory of any cloud that rclone knows, through a remote control that is started for it
+//!   (`CAIRN_RCLONE` names another program than `rclone`); `rclone://host:port/remote:path`: through one that runs already
+//!   with `--rc-serve`, as `CAIRN_RCLONE_USER` with `CAIRN_RCLONE_PASSWORD`.
+//!
+//! No secret stands in a URL, so that it can be shown and logged.
+//!
+//! | parameter of s3:// | means | default |
+//! |---|---|---|
+//! | `endpoint` | the server, as `http://host:port` or `https://host` | `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, then AWS's |
+//! | `region` | the region | `AWS_REGION`, `AWS_DEFAULT_REGION`, then us-east-1 |
+//! | `path_style` | `true`: the bucket stands in the path; `false`: in the host name | `true` with an endpoint |
+//! | `credentials` | `environment`: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`; `chain`: what AWS's tools find: those, the default profile, a web identity token, a container's role, the instance's role | `environment` |
+//! | `profile` | the profile of `~/.aws/config` and `~/.aws/credentials` to take credentials from | none |
+//! | `sse` | how the server encrypts: `AES256`, `aws:kms`, or `customer` (SSE-C) | the bucket's default |
+//! | `sse_kms_key_id` | with `sse=aws:kms`: the key | the account's default |
+//! | `sse_key_file` | with `sse=customer`: an absolute path to a file of 32 bytes, the key | |
+//! | `storage_class` | such as `STANDARD_IA`; not one that has to be thawed before it can be read | the bucket's default |
+//! | `tag` | `key:value`, at most ten times | none |
+//! | `lock` | `governance` or `compliance`: objects cannot be removed for `lock_days` (the bucket must have Object Lock) | none |
+//! | `lock_days` | for how many days | |
+//!
+//! [`emulated::LATENCY_VARIABLE`] and [`emulated::BANDWIDTH_VARIABLE`] put any of them behind an emulated link.
 
+mod rclone;
+mod s3;
+mod sftp;
+
+use super::counted::Counted;
+#[cfg(doc)]
+use super::emulated;
+use super::emulated::{Emulated, Link};
 use super::local::Local;
-use super::retry::{Prefixed, Retrying};
-use super::s3::{S3, Settings};
-use super::{Error, ObjectStore, Result, check_name};
+use super::prefixed::Prefixed;
+use super::rclone::{Rclone, Server};
+use super::retry::Retrying;
+use super::s3::{Place, S3, Settings};
+use super::sftp::{Host, Sftp};
+use super::{Error, ObjectStore, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,17 +52,20 @@ pub enum Location {
     /// A directory, as an absolute path.
     File(PathBuf),
     /// A bucket.
-    S3 {
-        /// Its name.
-        bucket: String,
-        /// Put before every name; empty or ending with a slash.
-        prefix: String,
-        /// `endpoint`: the server, when it is not AWS.
-        endpoint: Option<String>,
-        /// `region`.
-        region: Option<String>,
-        /// `path_style`: whether the bucket stands in the path and not in the host name.
-        path_style: Option<bool>,
+    S3(Box<Place>),
+    /// A directory of what rclone knows.
+    Rclone {
+        /// The remote control.
+        server: Server,
+        /// The directory, as rclone names it.
+        remote: String,
+    },
+    /// A directory over SFTP.
+    Sftp {
+        /// The server.
+        host: Host,
+        /// The directory, as an absolute path.
+        root: String,
     },
 }
 
@@ -35,20 +73,40 @@ fn wrong<T>(reason: impl Into<String>) -> Result<T> {
     Err(Error::Url { reason: reason.into() })
 }
 
-/// Opens the store at a URL, with bounded retries. Sends no request.
+/// Opens the store at a URL, with bounded retries; what is asked of it is counted. Sends no request.
 ///
 /// # Errors
 ///
 /// [`Error::Url`] saying what is wrong with the URL or which credential is missing.
 pub fn open(url: &str) -> Result<Arc<dyn ObjectStore>> {
     match parse(url)? {
-        Location::File(root) => Ok(Arc::new(Retrying::new(Arc::new(Local::new(root))))),
-        Location::S3 { bucket, prefix, endpoint, region, path_style } => {
-            let settings = Settings::from_environment(bucket, endpoint, region, path_style)?;
-            let store = Retrying::new(Arc::new(S3::new(settings)));
-            Ok(Arc::new(Prefixed::new(Arc::new(store), prefix)))
+        Location::File(root) => open_local(root),
+        Location::Rclone { server, remote } => wrapped(Arc::new(Rclone::new(server, &remote))),
+        Location::Sftp { host, root } => wrapped(Arc::new(Sftp::new(host, &root))),
+        Location::S3(place) => {
+            let prefix = place.prefix.clone();
+            let store = wrapped(Arc::new(S3::new(Settings::from_environment(*place)?)))?;
+            Ok(Arc::new(Prefixed::new(store, prefix)))
         }
     }
+}
+
+/// Opens the store in a directory, an absolute path, as [`open`] does.
+///
+/// # Errors
+///
+/// [`Error::Url`] when the environment asks for a link that cannot be.
+pub fn open_local(root: PathBuf) -> Result<Arc<dyn ObjectStore>> {
+    wrapped(Arc::new(Local::new(root)))
+}
+
+/// What stands around every store: retries around counting around the emulated link.
+fn wrapped(store: Arc<dyn ObjectStore>) -> Result<Arc<dyn ObjectStore>> {
+    let store = match Link::from_environment()? {
+        Some(link) => Arc::new(Emulated::new(store, link)),
+        None => store,
+    };
+    Ok(Arc::new(Retrying::new(Arc::new(Counted::new(store)))))
 }
 
 /// Reads a URL.
@@ -59,10 +117,12 @@ pub fn open(url: &str) -> Result<Arc<dyn ObjectStore>> {
 pub fn parse(url: &str) -> Result<Location> {
     match url.split_once("://") {
         Some(("file", rest)) => parse_file(url, rest),
-        Some(("s3", rest)) => parse_s3(url, rest),
-        Some((scheme, _)) => {
-            wrong(format!("archive URL {url}: scheme {scheme} is unknown; file:// and s3:// are known"))
-        }
+        Some(("s3", rest)) => s3::parse(url, rest).map(|place| Location::S3(Box::new(place))),
+        Some(("sftp", rest)) => sftp::parse(url, rest),
+        Some(("rclone", rest)) => rclone::parse(url, rest),
+        Some((scheme, _)) => wrong(format!(
+            "archive URL {url}: scheme {scheme} is unknown; file://, s3://, sftp:// and rclone:// are known"
+        )),
         None => wrong(format!(
             "archive {url} is not a URL; for a directory write file:///absolute/path, for a bucket s3://bucket/prefix"
         )),
@@ -79,52 +139,26 @@ fn parse_file(url: &str, rest: &str) -> Result<Location> {
             "archive URL {url}: the path must be absolute, as in file:///var/backups/cairn"
         ));
     }
+    Ok(Location::File(PathBuf::from(directory(url, path)?)))
+}
+
+/// An absolute path below the root, decoded.
+fn directory(url: &str, path: &str) -> Result<String> {
     let path = decode(url, path)?;
     if path.trim_matches('/').is_empty() || path.split('/').any(|part| part == "..") {
         return wrong(format!("archive URL {url}: give a directory below the root, without .."));
     }
-    Ok(Location::File(PathBuf::from(path)))
+    Ok(path)
 }
 
-fn parse_s3(url: &str, rest: &str) -> Result<Location> {
-    let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
-    let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
-    let bucket_byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-');
-    if !(3..=63).contains(&bucket.len()) || !bucket.bytes().all(bucket_byte) {
-        return wrong(format!(
-            "archive URL {url}: a bucket has 3 to 63 characters of a-z, 0-9, dot and dash"
-        ));
-    }
-    let prefix = prefix.trim_end_matches('/');
-    if !prefix.is_empty() && check_name(prefix).is_err() {
-        return wrong(format!(
-            "archive URL {url}: the prefix may have letters, digits, dot, dash, underscore, /"
-        ));
-    }
-    let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-    let (mut endpoint, mut region, mut path_style) = (None, None, None);
-    for pair in query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {
+/// The parameters of a URL, decoded, in their order.
+fn parameters(url: &str, query: Option<&str>) -> Result<Vec<(String, String)>> {
+    let pairs = query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty());
+    let decoded = pairs.map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = decode(url, value)?;
-        match key {
-            "endpoint" if value.starts_with("http://") || value.starts_with("https://") => {
-                endpoint = Some(value)
-            }
-            "endpoint" => {
-                return wrong(format!("archive URL {url}: endpoint must start with http:// or https://"));
-            }
-            "region" if !value.is_empty() => region = Some(value),
-            "region" => return wrong(format!("archive URL {url}: region is empty")),
-            "path_style" if value == "true" || value == "false" => path_style = Some(value == "true"),
-            "path_style" => return wrong(format!("archive URL {url}: path_style is true or false")),
-            _ => {
-                return wrong(format!(
-                    "archive URL {url}: parameter {key} is unknown; endpoint, region and path_style are known"
-                ));
-            }
-        }
-    }
-    Ok(Location::S3 { bucket: bucket.to_owned(), prefix, endpoint, region, path_style })
+        Ok((decode(url, key)?, decode(url, value)?))
+    });
+    decoded.collect()
 }
 
 fn decode(url: &str, text: &str) -> Result<String> {
@@ -155,20 +189,9 @@ mod tests {
     type TestResult = Result<(), Box<dyn std::error::Error>>;
 
     #[test]
-    fn urls_name_directories_and_buckets() -> TestResult {
+    fn urls_name_directories() -> TestResult {
         assert_eq!(parse("file:///a/b%20c")?, Location::File(PathBuf::from("/a/b c")));
         assert_eq!(parse("file://localhost/a")?, Location::File(PathBuf::from("/a")));
-        let plain = parse("s3://bucket")?;
-        assert!(matches!(&plain, Location::S3 { prefix, .. } if prefix.is_empty()), "{plain:?}");
-        let full = parse("s3://bucket/p/q/?endpoint=http://127.0.0.1:9000&region=eu-1&path_style=true")?;
-        let expected = Location::S3 {
-            bucket: "bucket".to_owned(),
-            prefix: "p/q/".to_owned(),
-            endpoint: Some("http://127.0.0.1:9000".to_owned()),
-            region: Some("eu-1".to_owned()),
-            path_style: Some(true),
-        };
-        assert_eq!(full, expected);
         Ok(())
     }
 
@@ -183,12 +206,6 @@ mod tests {
             ("file:///a?x=1", "no parameters"),
             ("file:///a%2", "%"),
             ("http://a/b", "http"),
-            ("s3://", "bucket"),
-            ("s3://UPPER/p", "bucket"),
-            ("s3://bucket/../x", "prefix"),
-            ("s3://bucket?endpoint=ftp://x", "endpoint"),
-            ("s3://bucket?path_style=1", "path_style"),
-            ("s3://bucket?secret=1", "secret"),
         ];
         for (url, word) in cases {
             let said = parse(url).err().map(|error| error.to_string()).unwrap_or_default();

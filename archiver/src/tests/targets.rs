@@ -3,7 +3,7 @@
 use super::world::{TestResult, World};
 use crate::restore::Point;
 use crate::ship::{Direct, Keep, Settings, Shipper, Source, Step};
-use crate::store::retry::Prefixed;
+use crate::store::prefixed::Prefixed;
 use crate::store::sim::Sim;
 use std::path::PathBuf;
 use std::sync::Arc;

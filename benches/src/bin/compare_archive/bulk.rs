@@ -3,9 +3,10 @@
 use crate::Args;
 use crate::lag::{litestream_config, mix, open_sqlite};
 use anyhow::Context;
+use archiver::Archive;
 use archiver::job::{JobKind, Jobs};
 use archiver::restore::{Destination, Point, Wanted, restore};
-use archiver::ship::{Direct, Settings, Shipper, Step};
+use archiver::ship::{Direct, Keep, Settings, Shipper, Source, Step};
 use archiver::store::{self, ObjectStore};
 use bytes::Bytes;
 use cairn_benches::s3::{CREDENTIALS, S3};
@@ -51,6 +52,10 @@ fn options() -> Options {
     Options { disk_reserve_bytes: Some(1 << 30), ..Options::default() }
 }
 
+fn source(engine: &Engine) -> Source {
+    Source { engine: engine.clone(), progress: Arc::new(Direct(engine.clone())), keep: Keep::default() }
+}
+
 fn fill(engine: &Engine, bytes: u64) -> anyhow::Result<()> {
     for commit in 0..bytes / (ROWS * VALUE_BYTES as u64) {
         let mut batch = WriteBatch::new();
@@ -78,8 +83,7 @@ pub(crate) fn checkpoint(args: &Args, s3: &S3, folder: &Path) -> anyhow::Result<
     runtime.block_on(async {
         let settings = Settings { checkpoint_interval_ms: 0, ..Settings::new(folder.join("scratch")) };
         let begun = Instant::now();
-        let direct = Arc::new(Direct(engine.clone()));
-        let mut shipper = Shipper::new(engine.clone(), Arc::clone(&store), settings, direct)?;
+        let mut shipper = Shipper::new(source(&engine), Arc::clone(&store), settings)?;
         while !matches!(shipper.step().await?, Step::Checkpoint(_)) {}
         let upload = Moved { bytes: shipper.status().borrow().bytes, took: begun.elapsed() };
         let tables = tables(&folder.join("engine/tables"))?;
@@ -134,7 +138,7 @@ async fn bring_back(store: &Arc<dyn ObjectStore>, to: &Path) -> anyhow::Result<M
     let destination = Destination { env: Env::real(), dir: to.to_path_buf(), options: options() };
     let env = Env::real();
     let job = Jobs::new(env.clock, env.random).begin(JobKind::Restore, String::new());
-    restore(&**store, 1, &wanted, &destination, &job).await?;
+    restore(&Archive::plain(Arc::clone(store)), 1, &wanted, &destination, &job).await?;
     Ok(Moved { bytes: job.status().bytes, took: begun.elapsed() })
 }
 
@@ -150,8 +154,7 @@ pub(crate) fn replay(args: &Args, s3: &S3, folder: &Path) -> anyhow::Result<f64>
             checkpoint_bytes: u64::MAX,
             ..Settings::new(folder.join("scratch"))
         };
-        let direct = Arc::new(Direct(engine.clone()));
-        let mut shipper = Shipper::new(engine.clone(), Arc::clone(&store), settings, direct)?;
+        let mut shipper = Shipper::new(source(&engine), Arc::clone(&store), settings)?;
         let mut mutations = 0;
         while mutations < args.mutations {
             let mut batch = WriteBatch::new();
