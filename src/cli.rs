@@ -20,6 +20,7 @@ pub mod pitr;
 pub mod recover;
 pub mod restore;
 pub mod serve;
+pub mod standby;
 pub mod store;
 pub mod verify;
 
@@ -54,6 +55,8 @@ enum Command {
     Pitr(pitr::Args),
     /// Bring a point of an archive back as a data directory
     Restore(restore::Args),
+    /// Follow an archive in another place, serve reads of it, and take over
+    Standby(standby::Args),
     /// Check an archive: names, every byte, or by restoring it
     Verify(verify::Args),
     /// Try out what a place for archives can do
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Jobs(args) => jobs::run(args),
         Command::Pitr(args) => pitr::run(args),
         Command::Restore(args) => restore::run(args),
+        Command::Standby(args) => standby::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Store(args) => store::run(args),
         Command::Import(args) => import::run(args),
@@ -133,6 +137,7 @@ const fn is_usage(error: &DataDirError) -> bool {
     match error {
         DataDirError::Foreign { .. }
         | DataDirError::Unfinished { .. }
+        | DataDirError::Standby { .. }
         | DataDirError::Recovering { .. }
         | DataDirError::NotAlone { .. }
         | DataDirError::Token { .. } => true,

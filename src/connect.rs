@@ -13,6 +13,7 @@ pub mod keyspace;
 pub mod limits;
 pub mod read;
 mod route;
+pub mod standby;
 pub mod watch;
 pub mod wire;
 pub mod write;

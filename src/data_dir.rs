@@ -39,6 +39,8 @@ const ARCHIVE: &str = "archive";
 const SCRATCH: &str = "scratch";
 /// What a restore that has not ended leaves behind.
 const RESTORING: &str = ".restoring";
+/// What the directory of a standby holds until it is promoted.
+const STANDBY: &str = archiver::restore::STANDBY_MARKER;
 /// What a forced recovery that has not ended leaves behind.
 const RECOVERING: &str = ".recovering";
 /// Names that a directory may hold before it becomes a data directory: those of ours, and what a
@@ -58,9 +60,15 @@ pub enum DataDirError {
         /// One name in it.
         name: String,
     },
-    /// A restore into it did not end. Restore again into another directory, or into this one after emptying it.
-    #[error("the restore into {} did not finish: empty it and restore again", path.display())]
+    /// A restore into it did not end. Run it again, or restore into another directory.
+    #[error("the restore into {} did not finish: run the same cairn restore again, and it goes on", path.display())]
     Unfinished {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It follows an archive. Promote it first.
+    #[error("{} is a standby: serve it with cairn standby serve, or make it a cluster with cairn standby promote", path.display())]
+    Standby {
         /// The directory.
         path: PathBuf,
     },
@@ -187,6 +195,9 @@ impl DataDir {
         let names = env.fs.read_dir(path).map_err(io_error("read directory", path))?;
         if names.iter().any(|name| name == RESTORING) {
             return Err(DataDirError::Unfinished { path: path.to_path_buf() });
+        }
+        if names.iter().any(|name| name == STANDBY) {
+            return Err(DataDirError::Standby { path: path.to_path_buf() });
         }
         let ours = names.iter().any(|name| name == GROUPS || name == LOCK);
         let foreign = names.into_iter().find(|name| !KNOWN.contains(&name.as_str()));

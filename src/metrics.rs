@@ -108,6 +108,14 @@ impl Metrics {
         self.registry.write().register_collector(Box::new(collector));
     }
 
+    /// Also shows how far a standby is behind what it follows.
+    pub fn add_standby(&self, behind_ms: Gauge, failing: Gauge) {
+        let mut registry = self.registry.write();
+        let help = "Time since the standby had everything that was in the archive, in milliseconds";
+        registry.register("standby_behind_ms", help, behind_ms);
+        registry.register("standby_failing", "Groups that cannot follow the archive now", failing);
+    }
+
     /// Also shows how a node stands in its groups.
     pub fn add_node(&self, node: Node) {
         self.registry.write().register_collector(Box::new(RaftCollector::new(node)));

@@ -12,6 +12,7 @@ use crate::connect::Connect;
 use crate::connect::wire::Body;
 use crate::metrics::Metrics;
 use crate::tls::ClientTls;
+use async_trait::async_trait;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -49,6 +50,20 @@ const ACCEPT_PAUSE_MS: u64 = 100;
 /// How long requests that run may take to end when the server stops, in milliseconds.
 pub const DRAIN_MS_MAX: u64 = 30_000;
 
+/// What answers requests.
+#[async_trait]
+pub trait Answers: Send + Sync + 'static {
+    /// Answers one request.
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body>;
+}
+
+#[async_trait]
+impl Answers for Connect {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        Connect::answer(self, request).await
+    }
+}
+
 /// Whether every connection ended by itself when the server stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drained {
@@ -71,7 +86,7 @@ pub async fn bind(addr: SocketAddr) -> std::io::Result<TcpListener> {
 pub async fn serve(
     listener: TcpListener,
     tls: Option<ClientTls>,
-    connect: Arc<Connect>,
+    connect: Arc<dyn Answers>,
     metrics: Metrics,
     mut stopping: watch::Receiver<bool>,
 ) -> Drained {
@@ -111,7 +126,7 @@ pub async fn serve(
 /// What one connection needs.
 struct Client {
     builder: auto::Builder<TokioExecutor>,
-    connect: Arc<Connect>,
+    connect: Arc<dyn Answers>,
     watcher: Watcher,
 }
 
@@ -126,7 +141,7 @@ impl Client {
     }
 }
 
-async fn answer(connect: Arc<Connect>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer(connect: Arc<dyn Answers>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     Ok(connect.answer(request).await)
 }
 

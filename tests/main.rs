@@ -32,5 +32,6 @@ mod lifecycle;
 mod put_only;
 mod real_stores;
 mod recovery;
+mod recovery_live;
 mod rig_checks;
 mod tls;

@@ -25,6 +25,7 @@ pub mod retention;
 pub mod seal;
 pub mod segment;
 pub mod ship;
+pub mod standby;
 pub mod store;
 pub mod verify;
 

@@ -11,11 +11,12 @@ pub mod run;
 mod scope;
 mod target;
 
+pub(crate) use cluster::restore_standby;
 pub use cluster::{Ask, plan_cluster, restore_cluster};
 pub use plan::{Plan, PlanError, Point, Until, Wanted, plan};
 pub use run::{Destination, Restored, run};
 pub use scope::Scope;
-pub use target::MARKER;
+pub use target::{MARKER, STANDBY_MARKER};
 
 use crate::archive::Archive;
 use crate::job::Job;

@@ -5,6 +5,7 @@ mod exhaustive;
 mod faults;
 mod life;
 mod recover;
+mod standby;
 mod targets;
 mod upkeep;
 mod world;

@@ -3,8 +3,9 @@
 use super::UsageError;
 use archiver::Archive;
 use archiver::seal::Identities;
-use archiver::store;
+use archiver::store::{self, ObjectStore};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The most bytes of an identity file.
 const IDENTITY_FILE_BYTES_MAX: u64 = 1 << 20;
@@ -30,6 +31,15 @@ impl ArchiveArgs {
     pub(super) fn open(&self) -> anyhow::Result<Archive> {
         open_archive(&self.from, self.identity.as_deref())
     }
+}
+
+/// Opens the store at a URL. Sends no request.
+///
+/// # Errors
+///
+/// A [`UsageError`] when the URL cannot work.
+pub(super) fn open_store(url: &str) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    store::open(url).map_err(|error| UsageError(error.to_string()).into())
 }
 
 /// Opens the archive at a URL with the identities in a file.

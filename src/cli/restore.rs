@@ -59,7 +59,7 @@ pub(super) fn parse_point(text: &str) -> Result<Point, String> {
     })
 }
 
-fn parse_lineage(text: &str) -> Result<LineageId, String> {
+pub(super) fn parse_lineage(text: &str) -> Result<LineageId, String> {
     let digits = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
     let id = u128::from_str_radix(text, 16).ok().filter(|_| digits);
     id.map(|id| LineageId(id.to_be_bytes())).ok_or_else(|| "a lineage id is 32 hexadecimal digits".to_owned())

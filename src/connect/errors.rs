@@ -98,6 +98,11 @@ pub enum Error {
     /// Bounds where none can be.
     #[error("Cannot use min/max parameters with KvU64 operands")]
     BoundsOnU64,
+    /// It only follows.
+    #[error(
+        "This server is a standby: it serves reads of what it has, and nothing else. Use the cluster that it follows, or promote it."
+    )]
+    Standby,
     /// Nobody would deliver the message.
     #[error(
         "This server cannot deliver queue messages yet, so it does not accept them: nothing was written."
@@ -131,6 +136,7 @@ impl Error {
     pub const fn status(&self) -> StatusCode {
         match self {
             Error::NotFound => StatusCode::NOT_FOUND,
+            Error::Standby => StatusCode::FORBIDDEN,
             Error::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Error::MalformedAuthorization | Error::InvalidToken => StatusCode::UNAUTHORIZED,
             Error::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,

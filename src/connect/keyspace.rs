@@ -39,18 +39,7 @@ impl Keyspace {
     ///
     /// 401 for the token, 400 for the others.
     pub fn check_data_path(&self, headers: &HeaderMap) -> Result<(), Error> {
-        let version = headers.get("x-denokv-version").map(|version| version.as_bytes());
-        let id = match version {
-            Some(b"2" | b"3") => headers.get("x-denokv-database-id"),
-            Some(b"1") | None => headers.get("x-transaction-domain-id"),
-            Some(_) => return Err(Error::InvalidProtocolVersion),
-        };
-        if version.is_none() && id.is_none() {
-            return Err(Error::InvalidProtocolVersion);
-        }
-        self.auth.check_data_path(headers, self.database.clock().now_ms())?;
-        let id = id.and_then(|id| Uuid::try_parse_ascii(id.as_bytes()).ok());
-        if id == Some(self.auth.database_id()) { Ok(()) } else { Err(Error::InvalidDatabaseId) }
+        check_data_path(&self.auth, self.database.clock().now_ms(), headers)
     }
 
     /// Waits until the newest state here is what a read of this consistency may show.
@@ -64,4 +53,20 @@ impl Keyspace {
             Consistency::Eventual => Ok(()),
         }
     }
+}
+
+/// Checks version, token and database of a data path request.
+pub(super) fn check_data_path(auth: &Auth, now_ms: u64, headers: &HeaderMap) -> Result<(), Error> {
+    let version = headers.get("x-denokv-version").map(|version| version.as_bytes());
+    let id = match version {
+        Some(b"2" | b"3") => headers.get("x-denokv-database-id"),
+        Some(b"1") | None => headers.get("x-transaction-domain-id"),
+        Some(_) => return Err(Error::InvalidProtocolVersion),
+    };
+    if version.is_none() && id.is_none() {
+        return Err(Error::InvalidProtocolVersion);
+    }
+    auth.check_data_path(headers, now_ms)?;
+    let id = id.and_then(|id| Uuid::try_parse_ascii(id.as_bytes()).ok());
+    if id == Some(auth.database_id()) { Ok(()) } else { Err(Error::InvalidDatabaseId) }
 }

@@ -3,17 +3,23 @@
 //! - Groups commit apart, so a versionstamp names a point of one of them, and a time names one of each: the state after the
 //!   last commit that is not after it.
 //! - A group that was quiet ends before the time although nothing of it is missing: the time must be in the archive of some
-//!   group, and each other one is either there or at its end. Where it ended is in what is returned.
+//!   group, and each other one is either there or at its end. Where it ended is in what is returned. A group whose history
+//!   begins with nothing after the time did not exist, and is left out.
+//! - Where one group alone holds data, its versionstamp names a time as well: that of the end of the segment it is in, to which
+//!   the catalog of databases is brought.
 
 use super::plan::{self, Plan, PlanError, Point, Wanted};
 use super::run::{self, Destination, Restored};
 use super::scope::Scope;
 use crate::Result;
 use crate::archive::Archive;
-use crate::catalog::{self, Catalog};
+use crate::catalog::{self, Catalog, History};
 use crate::job::Job;
 use engine::{LineageId, Versionstamp};
 use std::collections::BTreeMap;
+
+/// The group that says which databases exist.
+const CATALOG: u64 = 0;
 
 /// What is asked of each group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,26 +65,61 @@ pub fn plan_cluster(catalogs: &[Catalog], ask: &Ask) -> Result<Vec<(u64, Plan)>,
         return Err(PlanError::UnknownLineage { id: *id, known: all.collect::<Vec<_>>().join(", ") });
     }
     let asked = |catalog: &&Catalog| ask.scopes.is_empty() || ask.scopes.contains_key(&catalog.group);
+    let location = catalogs.first().map_or_else(String::new, |catalog| catalog.location.clone());
     let catalogs: Vec<&Catalog> = catalogs.iter().filter(asked).collect();
-    if let (Point::Stamp(_), [_, _, ..]) = (ask.point, catalogs.as_slice()) {
-        let groups = catalogs.iter().map(|catalog| catalog.group.to_string()).collect::<Vec<_>>().join(", ");
-        return Err(PlanError::OfOneGroup { point: ask.point.to_string(), groups });
+    if catalogs.is_empty() || ask.scopes.keys().any(|group| catalogs.iter().all(|c| c.group != *group)) {
+        let groups = ask.scopes.keys().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        return Err(PlanError::NoGroup { groups, location });
     }
-    let at_point = |catalog: &&Catalog| plan::plan(catalog, &ask.wanted(catalog, ask.point));
-    let results: Vec<_> = catalogs.iter().map(|catalog| (*catalog, at_point(catalog))).collect();
-    let is_held = results.iter().any(|(_, planned)| planned.is_ok());
-    let each = results.into_iter().map(|(catalog, planned)| {
-        let planned = match planned {
-            Err(PlanError::Unreachable { .. }) if is_held => at_its_end(catalog, ask),
-            planned => planned,
-        };
-        Ok((catalog.group, planned?))
-    });
-    let plans = each.collect::<Result<Vec<_>, PlanError>>()?;
-    if plans.is_empty() {
-        return Err(PlanError::NoArchive { location: String::new() });
+    let data: Vec<&Catalog> = catalogs.iter().filter(|catalog| catalog.group != CATALOG).copied().collect();
+    let (ask, first) = match (ask.point, data.as_slice(), catalogs.as_slice()) {
+        (Point::Stamp(_), [one], [_, _]) => {
+            let planned = plan::plan(one, &ask.wanted(one, ask.point))?;
+            let point = Point::TimeMs(planned.ends_ms());
+            (Ask { point, ..ask.clone() }, Some((one.group, planned)))
+        }
+        (Point::Stamp(_), _, [_, _, ..]) => {
+            let groups = data.iter().map(|catalog| catalog.group.to_string()).collect::<Vec<_>>().join(", ");
+            return Err(PlanError::OfOneGroup { point: ask.point.to_string(), groups });
+        }
+        _ => (ask.clone(), None),
+    };
+    let mut plans = plan_each(&catalogs, &ask, first)?;
+    plans.sort_by_key(|(group, _)| *group);
+    Ok(plans)
+}
+
+/// Plans each group, but for one that is planned already.
+fn plan_each(
+    catalogs: &[&Catalog],
+    ask: &Ask,
+    first: Option<(u64, Plan)>,
+) -> Result<Vec<(u64, Plan)>, PlanError> {
+    let is_left = |catalog: &&&Catalog| first.as_ref().is_none_or(|(group, _)| *group != catalog.group);
+    let at_point = |catalog: &Catalog| plan::plan(catalog, &ask.wanted(catalog, ask.point));
+    let results: Vec<_> =
+        catalogs.iter().filter(is_left).map(|catalog| (*catalog, at_point(catalog))).collect();
+    let is_held = first.is_some() || results.iter().any(|(_, planned)| planned.is_ok());
+    let mut plans: Vec<(u64, Plan)> = first.into_iter().collect();
+    for (catalog, planned) in results {
+        match planned {
+            Err(PlanError::Unreachable { .. }) if is_held && begins_later(catalog, ask) => {}
+            Err(PlanError::Unreachable { .. }) if is_held => {
+                plans.push((catalog.group, at_its_end(catalog, ask)?));
+            }
+            planned => plans.push((catalog.group, planned?)),
+        }
     }
     Ok(plans)
+}
+
+/// Whether nothing had ever been committed in a group at the time.
+fn begins_later(catalog: &Catalog, ask: &Ask) -> bool {
+    let Point::TimeMs(time_ms) = ask.point else { return false };
+    let begins =
+        |history: &History| history.empty_start().map(|start| history.window_from(&start).first.time_ms);
+    let begun: Vec<_> = catalog.lineages.iter().map(begins).collect();
+    begun.iter().flatten().count() == 1 && begun.iter().flatten().all(|first_ms| time_ms < *first_ms)
 }
 
 /// The end of a group that was quiet at the time; any other reason stays one.
@@ -100,11 +141,32 @@ pub async fn restore_cluster(
     destination: &Destination,
     job: &Job,
 ) -> Result<Vec<(u64, Restored)>> {
+    restore_to(archive, ask, destination, run::Ends::Data, job).await
+}
+
+/// Restores the end of every group into a directory that goes on following the archive.
+pub(crate) async fn restore_standby(
+    archive: &Archive,
+    lineages: Vec<LineageId>,
+    destination: &Destination,
+    job: &Job,
+) -> Result<Vec<(u64, Restored)>> {
+    let ask = Ask { lineages, ..Ask::all_at(Point::Latest) };
+    restore_to(archive, &ask, destination, run::Ends::Standby, job).await
+}
+
+async fn restore_to(
+    archive: &Archive,
+    ask: &Ask,
+    destination: &Destination,
+    ends: run::Ends,
+    job: &Job,
+) -> Result<Vec<(u64, Restored)>> {
     job.phase("catalog");
     let catalogs = catalog::read_all(archive).await?;
     if catalogs.is_empty() {
         return Err(PlanError::NoArchive { location: archive.location() }.into());
     }
     let plans = plan_cluster(&catalogs, ask)?;
-    run::run(archive, &plans, destination, job).await
+    run::run_to(archive, &plans, destination, ends, job).await
 }

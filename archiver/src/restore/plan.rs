@@ -140,8 +140,8 @@ impl Plan {
 
     /// Bytes to fetch, rivals not counted.
     pub fn bytes(&self) -> u64 {
-        let tables = self.checkpoint.iter().flat_map(|(_, checkpoint)| &checkpoint.tables);
-        tables.map(Table::stored_bytes).sum::<u64>() + self.segments.iter().map(|s| s.bytes).sum::<u64>()
+        let tables = self.tables.iter().map(Table::stored_bytes).sum::<u64>();
+        tables + self.segments.iter().map(|segment| segment.bytes).sum::<u64>()
     }
 }
 
@@ -186,6 +186,14 @@ pub enum PlanError {
         point: String,
         /// What there is.
         groups: String,
+    },
+    /// The archive holds nothing of a group. Look at the list.
+    #[error("{location} does not hold all of the groups {groups}")]
+    NoGroup {
+        /// What was asked for.
+        groups: String,
+        /// The store.
+        location: String,
     },
     /// The stamp is of a parent, but after the point where the lineage left it. Name another.
     #[error(

@@ -82,16 +82,6 @@ impl Replay {
         Reached { stamp: self.stamp, hash: self.hash, time_ms: self.time_ms, commits: self.commits }
     }
 
-    /// The engine that it fills.
-    pub(crate) const fn engine(&self) -> &Engine {
-        &self.engine
-    }
-
-    /// Goes on to another point.
-    pub(crate) const fn set_until(&mut self, until: Until) {
-        self.until = until;
-    }
-
     /// Replays what some records of a segment add. Returns whether there can be more.
     pub(crate) fn steps(&mut self, object: &str, steps: Vec<Step>) -> Result<bool> {
         for step in steps {

@@ -50,6 +50,15 @@ pub struct Restored {
     pub lineage: Lineage,
 }
 
+/// What becomes of a directory when it is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ends {
+    /// A data directory, in lineages of its own.
+    Data,
+    /// One that goes on following the archive, in the lineages that it follows.
+    Standby,
+}
+
 /// Restores what the plans say, each of one group, into one directory. It opens when all of them are there.
 ///
 /// # Errors
@@ -60,6 +69,17 @@ pub async fn run(
     archive: &Archive,
     plans: &[(u64, Plan)],
     destination: &Destination,
+    job: &Job,
+) -> Result<Vec<(u64, Restored)>> {
+    run_to(archive, plans, destination, Ends::Data, job).await
+}
+
+/// As [`run`], to either end.
+pub(crate) async fn run_to(
+    archive: &Archive,
+    plans: &[(u64, Plan)],
+    destination: &Destination,
+    ends: Ends,
     job: &Job,
 ) -> Result<Vec<(u64, Restored)>> {
     let (fs, dir) = (destination.env.fs.clone(), destination.dir.clone());
@@ -73,11 +93,16 @@ pub async fn run(
     }
     let mut done = Vec::new();
     for (group, plan) in plans {
-        let restored = Group { archive, plan, group: *group, to: target.group(*group), destination, job };
+        let to = target.group(*group);
+        let restored = Group { archive, plan, group: *group, to, destination, ends, job };
         done.push((*group, restored.restore().await?));
     }
     job.phase("finishing");
-    blocking(move || target.finish()).await?;
+    let finish = move || match ends {
+        Ends::Data => target.finish(),
+        Ends::Standby => target.finish_as_standby(),
+    };
+    blocking(finish).await?;
     Ok(done)
 }
 
@@ -97,6 +122,7 @@ struct Group<'a> {
     group: u64,
     to: GroupTarget,
     destination: &'a Destination,
+    ends: Ends,
     job: &'a Job,
 }
 
@@ -127,8 +153,8 @@ impl Group<'_> {
         self.job.phase("closing");
         let mut id = LineageId([0; 16]);
         self.destination.env.random.fill(&mut id.0);
-        let (to, scope) = (self.to.clone(), self.plan.scope.clone());
-        blocking(move || close(replay, id, &scope, &to)).await
+        let (to, scope, ends) = (self.to.clone(), self.plan.scope.clone(), self.ends);
+        blocking(move || close(replay, id, &scope, ends, &to)).await
     }
 
     /// What an earlier attempt at the same restore finished.
@@ -236,10 +262,19 @@ fn open(
 }
 
 /// Makes the result durable and begins its lineage.
-fn close(replay: Replay, id: LineageId, scope: &super::Scope, to: &GroupTarget) -> Result<Restored> {
+fn close(
+    replay: Replay,
+    id: LineageId,
+    scope: &super::Scope,
+    ends: Ends,
+    to: &GroupTarget,
+) -> Result<Restored> {
     let reached = replay.reached();
     let engine = replay.finish()?;
-    let lineage = engine.begin_lineage(id)?;
+    let lineage = match ends {
+        Ends::Data => engine.begin_lineage(id)?,
+        Ends::Standby => engine.lineage(),
+    };
     scope.erase_the_rest(&engine)?;
     engine.close()?;
     to.set_done(&Done(reached).to_string())?;

@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 /// The file that says that a directory is an unfinished restore.
 pub const MARKER: &str = ".restoring";
+/// The file that says that a directory follows an archive: it is not a data directory before it is promoted.
+pub const STANDBY_MARKER: &str = ".standby";
 const MARKER_TEXT: &str = "A restore into this directory did not finish. Run the same command again and it goes on, \
     or remove the directory.\n";
 /// The marker before it is durable.
@@ -97,12 +99,24 @@ impl Target {
 
     /// Makes it a data directory.
     pub(crate) fn finish(&self) -> Result<()> {
+        self.clear_done()?;
+        self.remove(&self.root.join(MARKER))?;
+        self.fs.sync_dir(&self.root).map_err(Error::io("sync", &self.root))
+    }
+
+    /// Makes it the directory of a standby.
+    pub(crate) fn finish_as_standby(&self) -> Result<()> {
+        self.clear_done()?;
+        let (from, to) = (self.root.join(MARKER), self.root.join(STANDBY_MARKER));
+        self.fs.rename(&from, &to).map_err(Error::io("rename", &from))?;
+        self.fs.sync_dir(&self.root).map_err(Error::io("sync", &self.root))
+    }
+
+    fn clear_done(&self) -> Result<()> {
         let names = self.fs.read_dir(&self.root).map_err(Error::io("list", &self.root))?;
         for done in names.iter().filter(|name| name.starts_with(DONE)) {
             self.remove(&self.root.join(done))?;
         }
-        self.fs.sync_dir(&self.root).map_err(Error::io("sync", &self.root))?;
-        self.remove(&self.root.join(MARKER))?;
         self.fs.sync_dir(&self.root).map_err(Error::io("sync", &self.root))
     }
 }

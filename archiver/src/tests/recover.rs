@@ -197,10 +197,19 @@ async fn groups_are_restored_to_one_time_and_a_stamp_names_one_of_them() -> Test
     }
     let destination = to(&first, "/refused");
     let last = first.last()?.clone();
-    for point in [Point::TimeMs(last.time_ms + 1), Point::TimeMs(begun - 1)] {
+    for point in [
+        Point::TimeMs(last.time_ms + 1),
+        Point::TimeMs(first.states[0].time_ms.min(second.states[0].time_ms) - 1),
+    ] {
         let refused = restore_cluster(&first.archive(), &Ask::all_at(point), &destination, &job()).await;
         assert!(matches!(refused, Err(Error::Plan(PlanError::Unreachable { .. }))), "{refused:?}");
     }
+    // One of them begins first: then the other one did not exist.
+    let early = first.states[0].time_ms.min(second.states[0].time_ms);
+    let ask = Ask::all_at(Point::TimeMs(early));
+    let restored = restore_cluster(&first.archive(), &ask, &to(&first, "/early"), &job()).await?;
+    let existed = [&first, &second].map(|world| world.states[0].time_ms <= early);
+    assert_eq!(restored.len(), existed.iter().filter(|existed| **existed).count());
     let ask = Ask::all_at(Point::Stamp(last.stamp));
     let refused = restore_cluster(&first.archive(), &ask, &destination, &job()).await;
     assert!(matches!(refused, Err(Error::Plan(PlanError::OfOneGroup { .. }))), "{refused:?}");
@@ -219,5 +228,28 @@ async fn a_disk_without_room_is_refused_before_anything_is_fetched() -> TestResu
     assert!(matches!(refused, Err(Error::NoRoom { .. })), "{refused:?}");
     assert!(world.store.requests() - before < 6, "only the catalog was read");
     assert_eq!(disk.read_dir(&destination.dir)?, Vec::<String>::new());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stamp_of_the_only_data_group_brings_the_catalog_to_its_time() -> TestResult {
+    let mut data = World::new(38)?;
+    let mut catalog = World::of_group(39, 0, &data)?;
+    for _ in 0..12 {
+        catalog.commit(1)?;
+        catalog.ship().await?;
+        data.commit(2)?;
+        data.ship().await?;
+    }
+    for state in data.states.clone().iter().step_by(5) {
+        let dir = format!("/stamp/{}", state.stamp);
+        let ask = Ask::all_at(Point::Stamp(state.stamp));
+        let restored = restore_cluster(&data.archive(), &ask, &to(&data, &dir), &job()).await?;
+        let [(0, of_catalog), (1, of_data)] = restored.as_slice() else { return Err("two groups".into()) };
+        assert_eq!((of_data.stamp, of_data.hash), (state.stamp, state.hash));
+        let expected =
+            catalog.states.iter().rfind(|known| known.time_ms <= state.time_ms).ok_or("one before")?;
+        assert_eq!((of_catalog.stamp, of_catalog.hash), (expected.stamp, expected.hash));
+    }
     Ok(())
 }
