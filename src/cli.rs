@@ -8,6 +8,7 @@
 //!
 //! Every failure is one line on standard error.
 
+pub mod archive;
 mod archive_args;
 pub mod bench;
 pub mod cluster;
@@ -52,6 +53,8 @@ enum Command {
     Jobs(jobs::Args),
     /// Show what an archive can bring back, or check it
     Pitr(pitr::Args),
+    /// Look after an archive: what it holds, what may leave it, small objects joined
+    Archive(archive::Args),
     /// Bring a point of an archive back as a data directory
     Restore(restore::Args),
     /// Check an archive: names, every byte, or by restoring it
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Db(args) => db::run(args),
         Command::Jobs(args) => jobs::run(args),
         Command::Pitr(args) => pitr::run(args),
+        Command::Archive(args) => archive::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Store(args) => store::run(args),
