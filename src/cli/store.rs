@@ -1,7 +1,9 @@
 //! `cairn store`: what a place for archives can do.
 
+use super::UsageError;
 use super::columns::{cells, columns};
-use super::restore::{open_store, runtime};
+use super::restore::runtime;
+use archiver::store;
 use archiver::store::probe::{Check, Outcome, Report, probe};
 use engine::Env;
 use serde_json::{Value, json};
@@ -34,7 +36,7 @@ enum Command {
 /// When the URL is wrong, or nothing can be written there.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let Command::Probe { url, json } = args.command;
-    let store = open_store(&url)?;
+    let store = store::open(&url).map_err(|error| UsageError(error.to_string()))?;
     let report = runtime()?.block_on(probe(&*store, &*Env::real().random));
     if json {
         println!("{:#}", as_json(&report));
