@@ -55,6 +55,7 @@ struct State {
     listings_twice: bool,
     down: bool,
     reads_refused: bool,
+    removals_refused: bool,
 }
 
 impl State {
@@ -150,6 +151,11 @@ impl Sim {
     /// Refuses to read and to list from now on, or not any more: the credentials of a shipper.
     pub fn refuse_reads(&self, refused: bool) {
         self.state().reads_refused = refused;
+    }
+
+    /// Refuses to remove from now on, or not any more: a locked bucket.
+    pub fn refuse_removals(&self, refused: bool) {
+        self.state().removals_refused = refused;
     }
 
     /// Sets the time that new objects get, Unix milliseconds.
@@ -350,7 +356,8 @@ impl ObjectStore for Sim {
 
     async fn delete(&self, name: &str) -> Result<()> {
         let mut state = self.state();
-        let fault = state.next_fault();
+        let refused = state.removals_refused.then_some(Fault::Refused);
+        let fault = state.next_fault().or(refused);
         if matches!(fault, None | Some(Fault::AnswerLost)) {
             state.objects.remove(name);
         }
