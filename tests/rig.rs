@@ -12,6 +12,7 @@ pub(crate) mod meter;
 pub(crate) mod model;
 pub(crate) mod output;
 pub(crate) mod peers;
+pub(crate) mod rclone;
 pub(crate) mod s3;
 pub(crate) mod server;
 pub(crate) mod sftp;

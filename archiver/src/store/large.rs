@@ -3,7 +3,8 @@
 //! - What is known of an upload stands in a small local file, [`state`], so that nothing is asked of the store: the
 //!   right to put objects is enough.
 //! - A part whose tag is in that file is in the store. A lost file costs an upload from the start, never an object.
-//! - An object of at most one part is put as it is.
+//! - An object of at most one part is put as it is; so is a larger one, up to [`WHOLE_BYTES_MAX`], where the store has no
+//!   multipart uploads.
 //! - An upload that is given up is aborted when that can be done. What a crash of the machine leaves, the bucket's own
 //!   rule for incomplete uploads removes.
 
@@ -24,6 +25,8 @@ pub use state::Resume;
 pub const PART_BYTES: u64 = 16 << 20;
 /// Parts on their way at the same time, each of them in memory.
 pub const PARTS_AT_ONCE: usize = 4;
+/// The largest object that is put as it is where the store has no multipart uploads: it is in memory then.
+pub const WHOLE_BYTES_MAX: u64 = 1 << 30;
 /// How often an upload that the store forgot is begun again.
 const BEGINNINGS_MAX: u32 = 2;
 
@@ -157,6 +160,14 @@ impl Large {
         let tags: Vec<Tag> = tags.values().cloned().collect();
         store.complete(&upload, &tags).await
     }
+}
+
+async fn put_whole(store: &dyn ObjectStore, name: &str, source: &dyn Source) -> Result<()> {
+    let len = source.len();
+    let bytes = source.read(name, 0..len).await?;
+    store.put(name, bytes).await?;
+    source.uploaded(len);
+    Ok(())
 }
 
 /// Aborts an upload; what the store says then is no reason to stop.
