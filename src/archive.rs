@@ -7,14 +7,15 @@
 mod behind;
 mod follow;
 mod pruning;
+mod shipper;
 
 pub use behind::{Behind, refuse_if_behind};
 
-use crate::config::{self, DEFAULT_LOCAL_RETENTION_MS, Settings};
+use crate::config::Settings;
+use crate::config::archive::Where;
 use crate::data_dir::{self, DataDir};
 use crate::database::Database;
 use crate::metrics::ArchiveLag;
-use archiver::Archive;
 use archiver::job::Jobs;
 use archiver::ship::{Keep, ProgressLog, Shipper, Status};
 use archiver::store::{self, ObjectStore};
@@ -27,37 +28,42 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// The one data group.
-const GROUP: u64 = 1;
 /// How long a stop waits for the last commits to be shipped.
 const LAST_SHIPPING: Duration = Duration::from_secs(10);
 
-/// Opens the archive that the settings name; `None` when there is none. Sends no request.
+/// Opens the archives that the settings name. Sends no request.
 ///
 /// # Errors
 ///
-/// When the URL is wrong, or the directory has no absolute path.
-pub fn open(settings: &Settings) -> Result<Option<Arc<dyn ObjectStore>>, store::Error> {
-    match &settings.archive {
-        config::Archive::Nowhere => Ok(None),
-        config::Archive::At(url) => store::open(url).map(Some),
-        config::Archive::Beside => {
+/// When a URL is wrong or named twice, or the directory has no absolute path.
+pub fn open(settings: &Settings) -> Result<Vec<Arc<dyn ObjectStore>>, store::Error> {
+    let urls = match &settings.archive.at {
+        Where::Nowhere => return Ok(Vec::new()),
+        Where::At(urls) => urls,
+        Where::Beside => {
             let path = data_dir::archive_in(&settings.data);
             let path = std::path::absolute(&path).map_err(|error| store::Error::Url {
                 reason: format!("cannot find {}: {error}", path.display()),
             })?;
-            store::url::open_local(path).map(Some)
+            return Ok(vec![store::url::open_local(path)?]);
         }
+    };
+    let mut stores: Vec<Arc<dyn ObjectStore>> = Vec::new();
+    for url in urls {
+        let opened = store::open(url)?;
+        let place = opened.location();
+        if stores.iter().any(|other| is_one_place(&other.location(), &place)) {
+            let reason = format!("archive {place} is named twice: name each place once");
+            return Err(store::Error::Url { reason });
+        }
+        stores.push(opened);
     }
+    Ok(stores)
 }
 
-/// For how long the archive is kept; `None` when nothing is removed from it.
-pub fn kept_ms(settings: &Settings) -> Option<u64> {
-    match (&settings.archive, settings.archive_retention_ms) {
-        (_, Some(ms)) => Some(ms),
-        (config::Archive::Beside, None) => Some(DEFAULT_LOCAL_RETENTION_MS),
-        (config::Archive::At(_) | config::Archive::Nowhere, None) => None,
-    }
+/// Whether two locations are the same, or one lies where the other one writes.
+fn is_one_place(one: &str, other: &str) -> bool {
+    one.trim_end_matches('/') == other.trim_end_matches('/')
 }
 
 #[async_trait]
@@ -67,11 +73,19 @@ impl ProgressLog for Database {
     }
 }
 
-/// Shipping in the background.
+/// Shipping in the background: every group to every target.
 #[derive(Debug)]
 pub struct Shipping {
     stop: watch::Sender<bool>,
-    task: JoinHandle<Option<Shipper>>,
+    tasks: Vec<JoinHandle<Option<Shipper>>>,
+    shown: Vec<Shown>,
+}
+
+/// How shipping of a group to a target goes.
+#[derive(Debug, Clone)]
+struct Shown {
+    group: u64,
+    target: String,
     status: watch::Receiver<Status>,
 }
 
@@ -79,69 +93,130 @@ impl Shipping {
     /// Starts to ship. Call it inside the runtime, before the engines are maintained, so that no segment is removed that
     /// has not been shipped.
     pub fn start(
-        store: Arc<dyn ObjectStore>,
+        stores: &[Arc<dyn ObjectStore>],
         settings: &Settings,
         dir: &DataDir,
-        database: Database,
-        jobs: Jobs,
+        groups: &[Database],
+        jobs: &Jobs,
     ) -> Shipping {
-        let how = archiver::ship::Settings {
-            group: GROUP,
-            jobs: Some(jobs.clone()),
-            checkpoint_interval_ms: settings.checkpoint_interval_ms,
-            ..archiver::ship::Settings::new(dir.scratch())
-        };
-        let (stop, stopping) = watch::channel(false);
-        if let Some(keep_ms) = kept_ms(settings) {
-            let clock = database.clock().clone();
-            tokio::spawn(pruning::run(
-                Archive::plain(Arc::clone(&store)),
-                clock,
-                keep_ms,
-                jobs,
-                stopping.clone(),
-            ));
+        // Where a checkpoint was linked before there were several targets.
+        if let Err(error) = std::fs::remove_dir_all(dir.scratch().join("checkpoint")) {
+            tracing::debug!(%error, "there is no checkpoint of an earlier version");
         }
-        let (told, status) = watch::channel(Status::default());
-        let follower = Follower { database, store, how, keep: Keep::new(), status: told };
-        follower.keep();
-        Shipping { stop, task: tokio::spawn(follower.run(stopping)), status }
+        let (stop, stopping) = watch::channel(false);
+        let mut shipping = Shipping { stop, tasks: Vec::new(), shown: Vec::new() };
+        for database in groups {
+            let (tell, ships) = watch::channel(shipper::ships_now(database));
+            let group = database.group().id().0;
+            let how = archiver::ship::Settings {
+                group,
+                node: database.group().status().node.0,
+                interval_ms: settings.archive.interval_ms,
+                checkpoint_interval_ms: settings.archive.checkpoint_interval_ms,
+                table_bytes_per_s_max: settings.archive.table_bytes_per_s_max,
+                recipients: settings.archive.recipients.clone(),
+                jobs: Some(jobs.clone()),
+                ..archiver::ship::Settings::new(dir.scratch())
+            };
+            let keep = Keep::new();
+            let followers: Vec<Follower> = stores
+                .iter()
+                .map(|store| {
+                    let (told, status) = watch::channel(Status::default());
+                    shipping.shown.push(Shown { group, target: store.location(), status });
+                    Follower {
+                        database: database.clone(),
+                        store: Arc::clone(store),
+                        how: how.clone(),
+                        keep: keep.clone(),
+                        ships: ships.clone(),
+                        status: told,
+                    }
+                })
+                .collect();
+            // What every target needs is known before any of them moves on.
+            followers.iter().for_each(Follower::keep);
+            shipping
+                .tasks
+                .extend(followers.into_iter().map(|follower| tokio::spawn(follower.run(stopping.clone()))));
+            tokio::spawn(shipper::look(database.clone(), tell, stopping.clone()));
+            pruning::start(stores, settings, database, ships, jobs, &stopping);
+        }
+        shipping
     }
 
-    /// How shipping goes, now and later.
-    pub fn status(&self) -> watch::Receiver<Status> {
-        self.status.clone()
+    /// How shipping of the first data group to the first target goes, now and later.
+    pub fn status(&self) -> Option<watch::Receiver<Status>> {
+        let shown = self.shown.iter().find(|shown| shown.group == replication::GroupId::FIRST.0);
+        shown.map(|shown| shown.status.clone())
     }
 
-    /// How far the archive is behind, for metrics.
-    pub fn lag(&self) -> Arc<dyn Fn() -> ArchiveLag + Send + Sync> {
-        let status = self.status.clone();
-        Arc::new(move || ArchiveLag::from(&*status.borrow()))
+    /// How far each archive is behind, for metrics.
+    pub fn lag(&self) -> Arc<dyn Fn() -> Vec<ArchiveLag> + Send + Sync> {
+        let shown = self.shown.clone();
+        Arc::new(move || shown.iter().map(ArchiveLag::from).collect())
     }
 
     /// Ships what is committed and ends. The write pipeline must still be open.
     pub async fn finish(self) {
         self.stop.send_replace(true);
-        match self.task.await {
-            Ok(None) => {}
-            Ok(Some(mut shipper)) => {
-                if !shipper.drain(LAST_SHIPPING).await {
-                    tracing::warn!("the last commits are not in the archive yet: the next start ships them");
+        let drain = |task: JoinHandle<Option<Shipper>>| async move {
+            match task.await {
+                Ok(None) => true,
+                Ok(Some(mut shipper)) => shipper.drain(LAST_SHIPPING).await,
+                Err(error) => {
+                    tracing::error!(%error, "shipping ended before");
+                    true
                 }
             }
-            Err(error) => tracing::error!(%error, "shipping ended before"),
+        };
+        let drained = futures::future::join_all(self.tasks.into_iter().map(drain)).await;
+        if !drained.into_iter().all(|drained| drained) {
+            tracing::warn!("the last commits are not in the archive yet: the next start ships them");
         }
     }
 }
 
-impl From<&Status> for ArchiveLag {
-    fn from(status: &Status) -> Self {
+impl From<&Shown> for ArchiveLag {
+    fn from(shown: &Shown) -> Self {
+        let status = shown.status.borrow();
         Self {
+            group: shown.group,
+            target: shown.target.clone(),
             backlog_bytes: status.backlog_bytes,
+            behind_entries: status.committed.version().saturating_sub(status.shipped.version()),
+            behind_since_ms: status.backlog_since_ms,
             shipped_time_ms: status.shipped_ms,
+            checkpoint_time_ms: status.checkpoint_ms.unwrap_or(0),
             objects: status.objects,
+            bytes: status.bytes,
             gaps: status.gaps,
             failing: status.is_failing(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Flags;
+    use crate::config::archive::ArchiveFlags;
+
+    fn open_all(urls: &[&str]) -> Result<usize, Box<dyn Error>> {
+        let archive = urls.iter().map(|url| (*url).to_owned()).collect();
+        let archives = ArchiveFlags { archive, ..ArchiveFlags::default() };
+        Ok(open(&Settings::resolve(Flags { archives, ..Flags::default() })?)?.len())
+    }
+
+    #[test]
+    fn two_targets_alike_are_refused() -> Result<(), Box<dyn Error>> {
+        assert_eq!(open_all(&[])?, 1, "beside the data");
+        assert_eq!(open_all(&["none"])?, 0);
+        assert_eq!(open_all(&["file:///a/b", "file:///a/c"])?, 2);
+        for (one, other) in [("file:///a/b", "file:///a/b"), ("file:///a/b", "file://localhost/a/b/")] {
+            let said = open_all(&[one, other]).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(said.contains("named twice"), "{one} and {other}: {said}");
+        }
+        Ok(())
     }
 }

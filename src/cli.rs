@@ -54,10 +54,10 @@ enum Command {
     Pitr(pitr::Args),
     /// Bring a point of an archive back as a data directory
     Restore(restore::Args),
-    /// Try out what a place for archives can do
-    Store(store::Args),
     /// Check an archive: names, every byte, or by restoring it
     Verify(verify::Args),
+    /// Try out what a place for archives can do
+    Store(store::Args),
     /// Bring in the content of a Deno or denokv database file
     Import(import::Args),
     /// Measure a KV Connect server
@@ -84,8 +84,8 @@ pub fn main() -> ExitCode {
         Command::Jobs(args) => jobs::run(args),
         Command::Pitr(args) => pitr::run(args),
         Command::Restore(args) => restore::run(args),
-        Command::Store(args) => store::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Store(args) => store::run(args),
         Command::Import(args) => import::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Recover(args) => recover::run(args),

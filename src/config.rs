@@ -4,11 +4,13 @@
 //! - Every setting has a flag, a variable and a key in the file, of the same name.
 //! - Anything that is not understood is refused before anything is opened.
 
+pub mod archive;
 pub mod cluster;
 pub mod tls;
 pub mod units;
 
 use crate::connect::auth::check_access_token;
+use archive::{ArchiveFlags, ArchiveSettings, Urls};
 use cluster::{ClusterFlags, ClusterSettings};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -20,16 +22,12 @@ use units::{Bytes, Millis};
 pub const DEFAULT_DATA: &str = "./cairn-data";
 /// Where requests are awaited unless told otherwise: this machine alone can reach it.
 pub const DEFAULT_ADDR: &str = "127.0.0.1:4512";
-/// How long an archive on the disk of the data is kept unless told otherwise, in milliseconds.
-pub const DEFAULT_LOCAL_RETENTION_MS: u64 = 24 * 60 * 60 * 1000;
 /// How long old versions can be read unless told otherwise, in milliseconds.
 pub const DEFAULT_HISTORY_MS: u64 = 60 * 60 * 1000;
 /// Bytes that old versions may take unless told otherwise: as much as the disk's reserve.
 pub const DEFAULT_HISTORY_BYTES_MAX: u64 = 1 << 30;
 /// Threads that serve, at most.
 const THREADS_MAX: usize = 1_024;
-/// How often a checkpoint is archived unless told otherwise, in milliseconds.
-pub const DEFAULT_CHECKPOINT_INTERVAL_MS: u64 = 60 * 60 * 1000;
 
 /// The flags of `cairn serve`, each with its environment variable.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -41,10 +39,6 @@ pub struct Flags {
     /// Address to serve on; only this machine can reach the default [default: 127.0.0.1:4512]
     #[arg(long, env = "CAIRN_ADDR", value_name = "IP:PORT")]
     pub addr: Option<String>,
-
-    /// Where every commit is archived: file:///DIR, s3://BUCKET/PREFIX, or none [default: the folder archive in the data directory]
-    #[arg(long, env = "CAIRN_ARCHIVE", value_name = "URL")]
-    pub archive: Option<String>,
 
     /// Access token that clients must give [default: made once, kept in the file token of the data directory]
     #[arg(long, env = "DENO_KV_ACCESS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
@@ -82,13 +76,9 @@ pub struct Flags {
     #[arg(long, env = "CAIRN_SCRUB", value_name = "SIZE")]
     pub scrub: Option<String>,
 
-    /// How long the archive is kept, such as 7d [default: 24h for file://, for ever for s3://]
-    #[arg(long, env = "CAIRN_ARCHIVE_RETENTION", value_name = "DURATION")]
-    pub archive_retention: Option<String>,
-
-    /// How often a checkpoint is archived, such as 1h [default: 1h]
-    #[arg(long, env = "CAIRN_CHECKPOINT_INTERVAL", value_name = "DURATION")]
-    pub checkpoint_interval: Option<String>,
+    /// Archives.
+    #[command(flatten)]
+    pub archives: ArchiveFlags,
 
     /// What a node of a cluster is told.
     #[command(flatten)]
@@ -105,7 +95,13 @@ pub struct Flags {
 struct File {
     data: Option<PathBuf>,
     addr: Option<String>,
-    archive: Option<String>,
+    archive: Option<Urls>,
+    archives: Option<Vec<String>>,
+    archive_recipient: Option<Urls>,
+    archive_recipients_file: Option<PathBuf>,
+    archive_interval: Option<String>,
+    archive_rate: Option<String>,
+    archive_keep: Option<String>,
     access_token: Option<String>,
     log_format: Option<String>,
     disk_reserve: Option<String>,
@@ -136,6 +132,21 @@ struct File {
 }
 
 impl File {
+    /// What it says of archives.
+    fn archives(&mut self) -> ArchiveFlags {
+        let one = self.archive.take().map(Vec::from).unwrap_or_default();
+        ArchiveFlags {
+            archive: one.into_iter().chain(self.archives.take().unwrap_or_default()).collect(),
+            archive_recipient: self.archive_recipient.take().map(Vec::from).unwrap_or_default(),
+            archive_recipients_file: self.archive_recipients_file.take(),
+            archive_interval: self.archive_interval.take(),
+            archive_rate: self.archive_rate.take(),
+            archive_retention: self.archive_retention.take(),
+            archive_keep: self.archive_keep.take(),
+            checkpoint_interval: self.checkpoint_interval.take(),
+        }
+    }
+
     /// What it says of certificates.
     fn tls(&mut self) -> TlsFlags {
         TlsFlags {
@@ -175,17 +186,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where commits are archived.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Archive {
-    /// `<data>/archive`, which dies with the disk.
-    Beside,
-    /// This URL.
-    At(String),
-    /// Nowhere.
-    Nowhere,
-}
-
 /// What a server runs with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -193,8 +193,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// Address to serve on.
     pub addr: SocketAddr,
-    /// Where commits are archived.
-    pub archive: Archive,
+    /// Where and how commits are archived.
+    pub archive: ArchiveSettings,
     /// The access token, when one was given.
     pub access_token: Option<String>,
     /// How the log is written.
@@ -211,10 +211,6 @@ pub struct Settings {
     pub threads: usize,
     /// Bytes of tables of each group that are read again in a second; `None` is the default.
     pub scrub_bytes_per_s: Option<u64>,
-    /// How long the archive is kept, in milliseconds; `None` when it was not said.
-    pub archive_retention_ms: Option<u64>,
-    /// How often a checkpoint is archived, in milliseconds.
-    pub checkpoint_interval_ms: u64,
     /// What a node of a cluster runs with.
     pub cluster: ClusterSettings,
     /// Which certificates there are.
@@ -235,8 +231,6 @@ impl std::fmt::Debug for Settings {
             .field("memory_bytes_max", &self.memory_bytes_max)
             .field("threads", &self.threads)
             .field("scrub_bytes_per_s", &self.scrub_bytes_per_s)
-            .field("archive_retention_ms", &self.archive_retention_ms)
-            .field("checkpoint_interval_ms", &self.checkpoint_interval_ms)
             .field("cluster", &self.cluster)
             .field("tls", &self.tls)
             .finish_non_exhaustive()
@@ -293,13 +287,14 @@ impl Settings {
         let log_format = flags.log_format.or(file.log_format.take());
         let cluster = flags.cluster.or(file.cluster());
         let tls = flags.tls.or(file.tls());
+        let archives = file.archives();
         let addr = addr(flags.addr.or(file.addr).as_deref().unwrap_or(DEFAULT_ADDR))?;
         Ok(Settings {
             data,
             addr,
             cluster: ClusterSettings::resolve(cluster, addr)?,
             tls: TlsSettings::resolve(tls)?,
-            archive: archive(flags.archive.or(file.archive)),
+            archive: ArchiveSettings::resolve(flags.archives.or(archives))?,
             access_token,
             log_format: log_format.as_deref().map_or(Ok(LogFormat::Text), parse_log_format)?,
             disk_reserve_bytes: bytes("disk-reserve", flags.disk_reserve.or(file.disk_reserve))?,
@@ -309,15 +304,6 @@ impl Settings {
             memory_bytes_max: bytes("memory", flags.memory.or(file.memory))?,
             threads: flags.threads.or(file.threads).map_or_else(|| Ok(default_threads()), threads)?,
             scrub_bytes_per_s: bytes("scrub", flags.scrub.or(file.scrub))?,
-            archive_retention_ms: millis(
-                "archive-retention",
-                flags.archive_retention.or(file.archive_retention),
-            )?,
-            checkpoint_interval_ms: millis(
-                "checkpoint-interval",
-                flags.checkpoint_interval.or(file.checkpoint_interval),
-            )?
-            .unwrap_or(DEFAULT_CHECKPOINT_INTERVAL_MS),
         })
     }
 }
@@ -340,14 +326,6 @@ fn threads(count: u64) -> Result<usize, ConfigError> {
 fn addr(text: &str) -> Result<SocketAddr, ConfigError> {
     let reason = |_| format!("expected <ip>:<port> such as {DEFAULT_ADDR}, not '{text}'");
     text.parse().map_err(reason).map_err(invalid("addr"))
-}
-
-fn archive(url: Option<String>) -> Archive {
-    match url {
-        None => Archive::Beside,
-        Some(url) if url == "none" => Archive::Nowhere,
-        Some(url) => Archive::At(url),
-    }
 }
 
 fn parse_log_format(text: &str) -> Result<LogFormat, ConfigError> {

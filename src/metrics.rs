@@ -3,11 +3,12 @@
 //! - Names are stable; units are in them.
 //! - The engine's numbers are read at each scrape, nothing is kept twice.
 
+mod archive_collector;
 mod engine_collector;
 mod job_collector;
 mod raft_collector;
 
-pub use engine_collector::ArchiveLag;
+pub use archive_collector::ArchiveLag;
 use engine_collector::EngineCollector;
 use raft_collector::RaftCollector;
 
@@ -117,9 +118,9 @@ impl Metrics {
         self.registry.write().register_collector(Box::new(job_collector::JobCollector::new(jobs)));
     }
 
-    /// Also shows how far the archive is behind. `lag` is asked at each scrape.
-    pub fn add_archive(&self, lag: Arc<dyn Fn() -> ArchiveLag + Send + Sync>) {
-        self.registry.write().register_collector(Box::new(engine_collector::ArchiveCollector::new(lag)));
+    /// Also shows how far each archive is behind. `lags` is asked at each scrape.
+    pub fn add_archive(&self, lags: Arc<dyn Fn() -> Vec<ArchiveLag> + Send + Sync>) {
+        self.registry.write().register_collector(Box::new(archive_collector::ArchiveCollector::new(lags)));
     }
 
     /// Counts an answered request.
@@ -151,14 +152,14 @@ mod tests {
         metrics.request(Endpoint::AtomicWrite, 200, Duration::from_micros(70));
         metrics.writes_waiting.inc();
         let lag = ArchiveLag { backlog_bytes: 7, ..ArchiveLag::default() };
-        metrics.add_archive(Arc::new(move || lag.clone()));
+        metrics.add_archive(Arc::new(move || vec![lag.clone()]));
         let text = metrics.text()?;
         for line in [
             "cairn_requests_total{endpoint=\"AtomicWrite\",status=\"200\"} 2",
             "cairn_request_seconds_count{endpoint=\"AtomicWrite\"} 2",
             "cairn_request_seconds_bucket{le=\"0.0001\",endpoint=\"AtomicWrite\"} 2",
             "cairn_writes_waiting 1",
-            "cairn_archive_backlog_bytes 7",
+            "cairn_archive_backlog_bytes{group=\"0\",target=\"\"} 7",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line} is not in {text}");
         }

@@ -1,14 +1,22 @@
 //! Which objects may leave an archive. Pure.
 //!
-//! - Every point of the last `keep` stays, and with it the newest checkpoint before that, from which
+//! - Every point of the last `window_ms` stays, and with it the newest checkpoint before that, from which
 //!   the oldest of these points is reached. Without such a checkpoint nothing leaves.
+//! - Of older points those stay that a rule asks for: the newest checkpoint of each of so many hours, days, weeks or months, and
+//!   the newest checkpoints at all. Each is a point by itself and needs no segment.
 //! - The newest state of a lineage stays, however old it is: it may be the only copy of a database
 //!   that is quiet.
+//! - Whatever leaves was not promised for [`Policy::grace_ms`] before: a restore, a copy or a standby that began by then finds
+//!   all it planned with, without telling anybody that it is there.
 //! - A table that no remaining checkpoint names stays for [`GRACE_MS`] after it was written: a
 //!   checkpoint that is being uploaded may be about to name it. Shippers reuse tables of their newest
 //!   checkpoint only, which stays.
 
-use crate::catalog::History;
+mod policy;
+
+pub use policy::{Kept, Policy, RESTORE_GRACE_MS};
+
+use crate::catalog::{CheckpointEntry, History};
 use crate::checkpoint::Table;
 use crate::layout::{CheckpointName, Kind, PrunedName, SegmentName, TableName};
 use engine::Versionstamp;
@@ -48,39 +56,51 @@ impl Removal {
     }
 }
 
-/// Chooses what may leave, when every point younger than `keep_ms` stays.
-pub fn choose(history: &History, now_ms: u64, keep_ms: u64) -> Removal {
+/// Chooses what may leave.
+pub fn choose(history: &History, now_ms: u64, policy: &Policy) -> Removal {
     let mut removal = Removal::default();
-    if let Some(below) = base(history, now_ms.saturating_sub(keep_ms)) {
+    // What leaves has not been promised for a while.
+    let then_ms = now_ms.saturating_sub(policy.grace_ms);
+    if let Some(below) = base(history, then_ms.saturating_sub(policy.window_ms)) {
         removal.below = below;
+        let mut kept = points(history, now_ms, policy);
+        kept.extend(points(history, then_ms, policy));
         let checkpoints = history.checkpoints.iter().map(|entry| entry.name);
-        removal.checkpoints = checkpoints.filter(|name| name.stamp < below).collect();
+        removal.checkpoints = checkpoints.filter(|name| name.stamp < below && !kept.contains(name)).collect();
         let segments = history.segments.iter().map(|segment| segment.name);
         removal.segments = segments.filter(|name| name.last <= below).collect();
     }
-    let kept = history.checkpoints.iter().filter(|entry| entry.name.stamp >= removal.below);
+    let left: BTreeSet<CheckpointName> = removal.checkpoints.iter().copied().collect();
+    let mut kept = history.checkpoints.iter().filter(|entry| !left.contains(&entry.name));
     // A checkpoint that cannot be read may name any table.
     if kept.clone().all(|entry| entry.whole().is_some()) {
-        let tables = Table::name;
-        let named: BTreeSet<TableName> =
-            kept.filter_map(|entry| entry.whole()).flat_map(|c| c.tables.iter().map(tables)).collect();
+        let kept = kept.by_ref().filter_map(CheckpointEntry::whole);
+        let named: BTreeSet<TableName> = kept.flat_map(|c| c.tables.iter().map(Table::name)).collect();
         let abandoned = |modified_ms: u64| now_ms.saturating_sub(modified_ms) > GRACE_MS;
-        let unnamed = history.tables.iter().filter(|(digest, _)| !named.contains(*digest));
+        let unnamed = history.tables.iter().filter(|(name, _)| !named.contains(*name));
         removal.tables =
-            unnamed.filter(|(_, table)| abandoned(table.modified_ms)).map(|(digest, _)| *digest).collect();
+            unnamed.filter(|(_, table)| abandoned(table.modified_ms)).map(|(name, _)| *name).collect();
     }
-    if !removal.is_empty() {
+    // One record is enough, and it is written only when more is given up: a locked bucket never gives one back.
+    if history.pruned_below().is_none_or(|below| below < removal.below) {
         removal.pruned = history.pruned.clone();
     }
     removal
+}
+
+/// The checkpoints before `now_ms` that the rules of a policy keep as points of their own.
+pub fn points(history: &History, now_ms: u64, policy: &Policy) -> BTreeSet<CheckpointName> {
+    let usable = history.checkpoints.iter().filter(|entry| entry.whole().is_some());
+    let names: Vec<CheckpointName> =
+        usable.map(|entry| entry.name).filter(|name| name.time_ms <= now_ms).collect();
+    policy.kept.choose(&names)
 }
 
 /// The newest usable checkpoint that is not after `oldest_ms`, if every point after it can be reached
 /// from it.
 fn base(history: &History, oldest_ms: u64) -> Option<Versionstamp> {
     let windows = history.windows();
-    let before =
-        |entry: &&crate::catalog::CheckpointEntry| entry.whole().is_some() && entry.name.time_ms <= oldest_ms;
+    let before = |entry: &&CheckpointEntry| entry.whole().is_some() && entry.name.time_ms <= oldest_ms;
     history.checkpoints.iter().rev().filter(before).find_map(|entry| {
         let reached = history.window_from(&history.start_at(entry)).last.stamp;
         let around = windows.iter().filter(|window| window.holds_stamp(entry.name.stamp));
@@ -89,64 +109,4 @@ fn base(history: &History, oldest_ms: u64) -> Option<Versionstamp> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::catalog::window::tests::{Builder, stamp};
-    use crate::catalog::{Content, Table as Listed};
-    use crate::layout::TableDigest;
-
-    /// Commits 1 to 20 at 10 to 200 ms, checkpoints at 7 and 15.
-    fn history() -> Builder {
-        let segments = Builder::new(0, 1).segment(0, 0, 5).segment(0, 5, 10).segment(0, 10, 15);
-        segments.segment(0, 15, 20).checkpoint(0, 7).checkpoint(0, 15)
-    }
-
-    fn lasts(removal: &Removal) -> Vec<u64> {
-        removal.segments.iter().map(|name| name.last.version()).collect()
-    }
-
-    #[test]
-    fn what_reaches_the_oldest_kept_point_stays() {
-        let history = history().0;
-        let removal = choose(&history, 300, 200);
-        assert_eq!((removal.below, lasts(&removal)), (stamp(7), vec![5]));
-        assert!(removal.checkpoints.is_empty());
-        let removal = choose(&history, 300, 150);
-        assert_eq!((removal.below, lasts(&removal)), (stamp(15), vec![5, 10, 15]));
-        assert_eq!(removal.checkpoints.len(), 1);
-    }
-
-    #[test]
-    fn without_a_checkpoint_before_the_kept_points_nothing_leaves() {
-        assert_eq!(choose(&history().0, 300, 231), Removal::default());
-        assert_eq!(choose(&Builder::new(0, 1).segment(0, 0, 5).0, 1 << 40, 1), Removal::default());
-    }
-
-    #[test]
-    fn the_newest_state_stays_however_old_it_is() {
-        let removal = choose(&history().0, 1 << 40, 1);
-        assert_eq!((removal.below, lasts(&removal)), (stamp(15), vec![5, 10, 15]));
-    }
-
-    #[test]
-    fn a_damaged_checkpoint_is_nothing_to_rely_on() {
-        let removal = choose(&history().unusable(15).0, 1 << 40, 1);
-        assert_eq!((removal.below, lasts(&removal)), (stamp(7), vec![5]));
-    }
-
-    #[test]
-    fn tables_stay_while_they_are_named_or_young() {
-        let mut history = history().0;
-        let digest = |n: u8| TableName { digest: TableDigest([n; 32]), sealed: None };
-        for (n, modified_ms) in [(1, 0), (2, 0), (3, GRACE_MS)] {
-            history.tables.insert(digest(n), Listed { bytes: 1, modified_ms });
-        }
-        if let Content::Whole(checkpoint) = &mut history.checkpoints[1].content {
-            checkpoint.tables.push(Table { digest: digest(1).digest, bytes: 1, sealed: None });
-        }
-        let now = GRACE_MS + 1;
-        assert_eq!(choose(&history, now, 1).tables, [digest(2)]);
-        history.checkpoints[1].content = Content::Unusable("it cannot be read".to_owned());
-        assert_eq!(choose(&history, now, 1).tables, [], "nobody knows what it names");
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@
 //! - Each target has a shipper of its own: nothing of one is waited for by another.
 
 mod checkpoints;
+pub mod chosen;
 mod direct;
 mod keep;
 mod known;
@@ -103,6 +104,8 @@ pub struct Shipper {
     /// A segment that is not known to have arrived.
     prepared: Option<Prepared>,
     upload: Option<Upload>,
+    /// When the log was last read: what was committed before is in what was read.
+    looked_ms: u64,
     pace: Pace,
     status: watch::Sender<Status>,
 }
@@ -143,6 +146,7 @@ impl Shipper {
             known: None,
             prepared: None,
             upload: None,
+            looked_ms: 0,
             pace: Pace::default(),
             status: watch::Sender::new(Status::default()),
         };
@@ -275,7 +279,8 @@ impl Shipper {
             status.committed = applied.stamp;
             status.rooted = self.mark.rooted;
             status.backlog_bytes = waiting.iter().map(|segment| segment.bytes).sum();
-            status.backlog_since_ms = match (waiting.is_empty(), status.backlog_since_ms) {
+            let shipped_all = self.mark.position.stamp == applied.stamp;
+            status.backlog_since_ms = match (shipped_all, status.backlog_since_ms) {
                 (true, _) => None,
                 (false, since) => since.or(Some(now_ms)),
             };

@@ -3,7 +3,6 @@
 //! Only what follows the last recorded progress is listed, so that the question stays cheap however old the
 //! archive is. An archive that does not answer, or may only be written to, is no reason not to serve.
 
-use super::GROUP;
 use crate::connect::errors::Chain;
 use archiver::layout::{Kind, LINEAGES, LineageFolder, Name};
 use archiver::ship::{ProgressMark, target_of};
@@ -34,10 +33,10 @@ pub struct Behind {
 /// # Errors
 ///
 /// [`Behind`] with both ends.
-pub async fn refuse_if_behind(engine: &Engine, store: &dyn ObjectStore) -> Result<(), Behind> {
+pub async fn refuse_if_behind(engine: &Engine, group: u64, store: &dyn ObjectStore) -> Result<(), Behind> {
     let ours = engine.applied().stamp;
     let location = store.location();
-    match tokio::time::timeout(ASK, last_archived(engine, store)).await {
+    match tokio::time::timeout(ASK, last_archived(engine, group, store)).await {
         Ok(Ok(Some(archived))) if archived > ours => Err(Behind { ours, archived, location }),
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => {
@@ -53,16 +52,20 @@ pub async fn refuse_if_behind(engine: &Engine, store: &dyn ObjectStore) -> Resul
 }
 
 /// The last commit of the engine's lineage in the archive, of those after what is known to be there.
-async fn last_archived(engine: &Engine, store: &dyn ObjectStore) -> store::Result<Option<Versionstamp>> {
+async fn last_archived(
+    engine: &Engine,
+    group: u64,
+    store: &dyn ObjectStore,
+) -> store::Result<Option<Versionstamp>> {
     let lineage = engine.lineage();
-    let mark = ProgressMark::read(engine, GROUP, target_of(&store.location()));
+    let mark = ProgressMark::read(engine, group, target_of(&store.location()));
     let known = mark.map_or(Versionstamp::ZERO, |mark| mark.shipped());
-    let folder = format!("{LINEAGES}{}/groups/{GROUP}/segments/", LineageFolder::from(lineage));
+    let folder = format!("{LINEAGES}{}/groups/{group}/segments/", LineageFolder::from(lineage));
     let mut after = format!("{folder}{known}");
     let mut last = None;
     loop {
         let page = store.list(&folder, Some(&after)).await?;
-        last = last.max(page.objects.iter().filter_map(|object| segment_end(&object.name)).max());
+        last = last.max(page.objects.iter().filter_map(|object| segment_end(&object.name, group)).max());
         match page.objects.last() {
             Some(object) if page.more => after.clone_from(&object.name),
             _ => return Ok(last),
@@ -70,9 +73,9 @@ async fn last_archived(engine: &Engine, store: &dyn ObjectStore) -> store::Resul
     }
 }
 
-fn segment_end(name: &str) -> Option<Versionstamp> {
+fn segment_end(name: &str, group: u64) -> Option<Versionstamp> {
     match Name::parse(name)?.kind {
-        Kind::Segment(GROUP, segment) => Some(segment.last),
+        Kind::Segment(of, segment) if of == group => Some(segment.last),
         _ => None,
     }
 }
@@ -86,6 +89,8 @@ mod tests {
     use bytes::Bytes;
     use engine::fs::sim::Sim as Disk;
     use engine::{LineageId, Options, WriteBatch};
+
+    const GROUP: u64 = 1;
 
     fn segment(epoch: u32, id: LineageId, last: u64) -> String {
         let name = SegmentName {
@@ -116,7 +121,7 @@ mod tests {
     async fn a_directory_that_lacks_archived_commits_is_refused() -> TestResult {
         let (engine, bucket) = (engine_with_a_commit()?, Bucket::new());
         let (ours, id) = (engine.applied().stamp, engine.lineage().id);
-        let ask = || refuse_if_behind(&engine, &bucket);
+        let ask = || refuse_if_behind(&engine, GROUP, &bucket);
         assert_eq!(ask().await, Ok(()), "an empty archive");
         bucket.put(&segment(0, id, ours.version()), Bytes::new()).await?;
         assert_eq!(ask().await, Ok(()), "an archive that ends where we do");
@@ -134,7 +139,7 @@ mod tests {
         let (engine, bucket) = (engine_with_a_commit()?, Bucket::new());
         bucket.put(&segment(0, engine.lineage().id, 7), Bytes::new()).await?;
         bucket.set_down(true);
-        assert_eq!(refuse_if_behind(&engine, &bucket).await, Ok(()));
+        assert_eq!(refuse_if_behind(&engine, GROUP, &bucket).await, Ok(()));
         Ok(())
     }
 
@@ -143,7 +148,7 @@ mod tests {
         let (engine, bucket) = (engine_with_a_commit()?, Bucket::new());
         bucket.put(&segment(0, engine.lineage().id, 7), Bytes::new()).await?;
         engine.begin_lineage(LineageId([5; 16]))?;
-        assert_eq!(refuse_if_behind(&engine, &bucket).await, Ok(()));
+        assert_eq!(refuse_if_behind(&engine, GROUP, &bucket).await, Ok(()));
         Ok(())
     }
 }

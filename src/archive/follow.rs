@@ -1,11 +1,10 @@
-//! Ships while this node leads the group, and keeps what may have to be shipped while it does not.
+//! Ships a group to one target while this node is the one that does, and keeps what may have to be shipped while it is not.
 //!
-//! - Where to go on from stands in the group's own log, so whoever leads next knows it.
-//! - A deposed leader stops within a moment; what it ships until then is also shipped by the next one, under other names, and
-//!   does no harm.
-//! - A node that does not lead keeps the segments after what is recorded as shipped, within the bound that the shipper has.
+//! - Where to go on from stands in the group's own log, so whoever ships next knows it.
+//! - A node that is not named any more stops within a moment; what it ships until then is also shipped by the next one, under other
+//!   names, and does no harm.
+//! - A node that does not ship keeps the segments after what is recorded as shipped, within the bound that the shipper has.
 
-use super::GROUP;
 use crate::database::Database;
 use archiver::ship::{Keep, ProgressMark, Settings, Shipper, Source, Status, target_of};
 use archiver::store::ObjectStore;
@@ -14,15 +13,18 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How often it is looked at who leads.
+/// How often what is kept is looked at, and whether the engine is still the same.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// What shipping needs.
+/// What shipping to one target needs.
 pub(super) struct Follower {
     pub(super) database: Database,
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) how: Settings,
+    /// What all targets of the group need.
     pub(super) keep: Keep,
+    /// Whether this node ships the group.
+    pub(super) ships: watch::Receiver<bool>,
     pub(super) status: watch::Sender<Status>,
 }
 
@@ -32,9 +34,9 @@ impl Follower {
         loop {
             if *stopping.borrow() {
                 // What was written just now is still to be shipped.
-                return if self.database.group().leads() { self.shipper() } else { None };
+                return if super::shipper::ships_now(&self.database) { self.shipper() } else { None };
             }
-            if !self.database.group().leads() {
+            if !*self.ships.borrow() {
                 self.keep();
                 tokio::select! {
                     _stopped = stopping.wait_for(|stopping| *stopping) => {}
@@ -48,7 +50,7 @@ impl Follower {
         }
     }
 
-    /// Ships while this node leads; returns the shipper when it was told to stop.
+    /// Ships while this node is to; returns the shipper when it was told to stop.
     async fn ship(&self, stopping: &mut watch::Receiver<bool>) -> Option<Shipper> {
         let engine = self.database.engine();
         let Some(mut shipper) = self.shipper() else {
@@ -72,7 +74,7 @@ impl Follower {
                     self.status.send_replace(shown.borrow_and_update().clone());
                 }
             }
-            let is_ours = self.database.group().leads() && is_same(&self.database.engine(), &engine);
+            let is_ours = *self.ships.borrow() && is_same(&self.database.engine(), &engine);
             if stopped || !is_ours {
                 end.send_replace(true);
             }
@@ -87,14 +89,26 @@ impl Follower {
         made.inspect_err(|error| tracing::warn!(%error, "cannot begin to ship")).ok()
     }
 
-    /// Keeps what comes after what is shipped.
+    /// Keeps what comes after what is shipped, and says how far that is.
     pub(super) fn keep(&self) {
         let engine = self.database.engine();
         let target = target_of(&self.store.location());
-        let shipped = ProgressMark::read(&engine, GROUP, target).map_or(0, |mark| mark.shipped().version());
+        let mark = ProgressMark::read(&engine, self.how.group, target);
+        let shipped = mark.as_ref().map(ProgressMark::shipped).unwrap_or_default();
         let waiting: u64 = engine.sealed_segments().iter().map(|segment| segment.bytes).sum();
-        let kept = (waiting <= self.how.backlog_bytes_max).then_some(shipped);
+        let kept = (waiting <= self.how.backlog_bytes_max).then_some(shipped.version());
         self.keep.set(&engine, target, kept.unwrap_or(engine.applied().version));
+        self.status.send_modify(|status| {
+            *status = Status {
+                shipped,
+                shipped_ms: mark.map_or(0, |mark| mark.shipped_ms()),
+                committed: engine.applied().stamp,
+                objects: status.objects,
+                bytes: status.bytes,
+                gaps: status.gaps,
+                ..Status::default()
+            };
+        });
     }
 }
 

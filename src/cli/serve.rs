@@ -79,9 +79,7 @@ async fn serve(started: Started) -> anyhow::Result<Served> {
     if let Some(reason) = failed {
         return Ok(Served::Failed(reason));
     }
-    if let Some(shipping) = shipping {
-        shipping.finish().await;
-    }
+    shipping.finish().await;
     let closed = node.close().await;
     transport.close().await;
     // The last batches may have waited for a flush, so flushing ends after them.

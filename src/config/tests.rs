@@ -1,3 +1,4 @@
+use super::archive::{DEFAULT_CHECKPOINT_INTERVAL_MS, Where};
 use super::*;
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
@@ -19,7 +20,7 @@ fn nothing_said_is_safe_and_complete() -> TestResult {
     assert_eq!(settings.data, Path::new(DEFAULT_DATA));
     assert!(settings.addr.ip().is_loopback());
     assert_eq!(settings.addr.port(), 4512);
-    assert_eq!(settings.archive, Archive::Beside);
+    assert_eq!(settings.archive.at, Where::Beside);
     assert_eq!(settings.access_token, None);
     assert_eq!((settings.disk_reserve_bytes, settings.scrub_bytes_per_s), (None, None));
     Ok(())
@@ -37,7 +38,23 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() -> TestResult {
     assert_eq!(settings.disk_reserve_bytes, Some(3 << 30));
     assert_eq!(settings.memory_bytes_max, Some(1 << 30));
     assert_eq!((settings.threads, settings.scrub_bytes_per_s), (3, Some(2 << 20)));
-    assert_eq!(settings.checkpoint_interval_ms, DEFAULT_CHECKPOINT_INTERVAL_MS);
+    assert_eq!(settings.archive.checkpoint_interval_ms, DEFAULT_CHECKPOINT_INTERVAL_MS);
+    Ok(())
+}
+
+#[test]
+fn archives_stand_in_a_file_alone_or_as_a_list() -> TestResult {
+    for (text, urls) in [
+        ("archive = 's3://bucket/a'", &["s3://bucket/a"][..]),
+        ("archives = ['s3://bucket/a', 'file:///b']", &["s3://bucket/a", "file:///b"]),
+    ] {
+        let urls = urls.iter().map(|url| (*url).to_owned()).collect();
+        assert_eq!(with_file(text, Flags::default())?.archive.at, Where::At(urls));
+    }
+    let text = "archive-interval = '2s'\narchive-retention = '7d'\narchive-keep = 'daily=7'";
+    let settings = with_file(text, Flags::default())?.archive;
+    assert_eq!(settings.interval_ms, 2_000);
+    assert_eq!(settings.policy.map(|policy| (policy.window_ms, policy.kept.daily)), Some((604_800_000, 7)));
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Numbers that others keep and a scrape reads: the engine's, and how far the archive is behind.
+//! Numbers that the engine keeps and a scrape reads.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -7,22 +7,6 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use replication::Group;
 use std::fmt;
-use std::sync::Arc;
-
-/// How far the archive is behind what is committed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ArchiveLag {
-    /// Bytes of the log that wait to be shipped.
-    pub backlog_bytes: u64,
-    /// The clock of the last commit that was shipped, Unix milliseconds.
-    pub shipped_time_ms: u64,
-    /// Objects put since the start.
-    pub objects: u64,
-    /// Gaps in the archive since the start.
-    pub gaps: u64,
-    /// Whether the last attempt failed.
-    pub failing: bool,
-}
 
 pub(super) struct EngineCollector {
     group: Group,
@@ -92,38 +76,6 @@ impl Collector for EngineCollector {
             gauge(&mut encoder, name, help, value)?;
         }
         Ok(())
-    }
-}
-
-pub(super) struct ArchiveCollector {
-    lag: Arc<dyn Fn() -> ArchiveLag + Send + Sync>,
-}
-
-impl ArchiveCollector {
-    pub(super) fn new(lag: Arc<dyn Fn() -> ArchiveLag + Send + Sync>) -> Self {
-        Self { lag }
-    }
-}
-
-impl fmt::Debug for ArchiveCollector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ArchiveCollector")
-    }
-}
-
-impl Collector for ArchiveCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let lag = (self.lag)();
-        gauge(&mut encoder, "archive_backlog_bytes", "Bytes of log to ship", lag.backlog_bytes)?;
-        gauge(
-            &mut encoder,
-            "archive_shipped_time_ms",
-            "Clock of the last commit shipped, Unix milliseconds",
-            lag.shipped_time_ms,
-        )?;
-        gauge(&mut encoder, "archive_failing", "1 while shipping stands still", u64::from(lag.failing))?;
-        counter(&mut encoder, "archive_objects", "Objects put since the start", lag.objects)?;
-        counter(&mut encoder, "archive_gaps", "Gaps in the archive since the start", lag.gaps)
     }
 }
 

@@ -85,6 +85,11 @@ impl Mark {
         self.position.stamp
     }
 
+    /// The clock at it, Unix milliseconds.
+    pub const fn shipped_ms(&self) -> u64 {
+        self.position.time_ms
+    }
+
     /// Whose history was shipped.
     pub const fn lineage(&self) -> LineageId {
         self.lineage

@@ -62,14 +62,17 @@ impl Shipper {
         self.record(mark).await?;
         self.prepared = None;
         self.consume(consumed);
+        let looked_ms = self.looked_ms;
+        self.tell(|status| status.backlog_since_ms = status.backlog_since_ms.map(|_| looked_ms));
         Ok(Some(Step::Segment(end.stamp)))
     }
 
-    async fn next_segment(&self) -> Result<Option<Next>> {
+    async fn next_segment(&mut self) -> Result<Option<Next>> {
         let waiting = source::waiting(self.engine(), self.lineage.id, self.consumed);
         if waiting.is_empty() {
             return Ok(None);
         }
+        self.looked_ms = self.now_ms();
         let from = self.mark.position;
         let gather = source::Gather {
             fs: self.engine().env().fs.clone(),

@@ -15,7 +15,7 @@ pub struct Status {
     pub rooted: bool,
     /// Bytes of sealed log that wait.
     pub backlog_bytes: u64,
-    /// Since when something waits without a break, Unix milliseconds.
+    /// Since when the oldest commit that was not shipped has been waiting, Unix milliseconds, to within a look.
     pub backlog_since_ms: Option<u64>,
     /// Objects put since the start.
     pub objects: u64,

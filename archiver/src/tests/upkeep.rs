@@ -5,10 +5,15 @@ use crate::catalog;
 use crate::job::{Job, JobKind};
 use crate::prune::prune;
 use crate::restore::Point;
+use crate::retention::{Kept, Policy};
 use crate::verify::{Hole, verify};
 use bytes::Bytes;
 
 const HOUR_MS: u64 = 3_600_000;
+
+fn window(window_ms: u64) -> Policy {
+    Policy { window_ms, kept: Kept::default(), grace_ms: 0 }
+}
 
 /// Two commits every half hour for a while, checkpoints every hour.
 async fn days(seed: u64, half_hours: u64) -> Result<World, Box<dyn std::error::Error>> {
@@ -26,9 +31,11 @@ async fn pruning_keeps_every_point_of_the_window_and_says_what_it_removed() -> T
     let mut world = days(21, 60).await?;
     let now = world.env.clock.now_ms();
     let before = world.store.names().len();
-    let pruned = prune(&world.archive(), 1, now, 5 * HOUR_MS, &Job::unwatched(JobKind::Prune)).await?;
+    let pruned =
+        prune(&world.archive(), 1, now, &window(5 * HOUR_MS), &Job::unwatched(JobKind::Prune)).await?;
     assert!(pruned.objects > 20 && world.store.names().len() < before, "{pruned:?}");
-    let again = prune(&world.archive(), 1, now, 5 * HOUR_MS, &Job::unwatched(JobKind::Prune)).await?;
+    let again =
+        prune(&world.archive(), 1, now, &window(5 * HOUR_MS), &Job::unwatched(JobKind::Prune)).await?;
     assert_eq!(again.objects, 0, "what is left is needed");
     let states = world.states.clone();
     let kept = states.iter().filter(|state| state.time_ms >= now - 5 * HOUR_MS);
@@ -50,8 +57,14 @@ async fn shipping_goes_on_beside_pruning() -> TestResult {
         world.clock.advance(HOUR_MS / 2);
         world.commit(1)?;
         world.ship().await?;
-        prune(&world.archive(), 1, world.env.clock.now_ms(), HOUR_MS, &Job::unwatched(JobKind::Prune))
-            .await?;
+        prune(
+            &world.archive(),
+            1,
+            world.env.clock.now_ms(),
+            &window(HOUR_MS),
+            &Job::unwatched(JobKind::Prune),
+        )
+        .await?;
         let catalog = catalog::read(&world.archive(), 1).await?;
         let whole = catalog.lineages[0].checkpoints.iter().all(|entry| entry.whole().is_some());
         assert!(whole, "no table of a remaining checkpoint is removed");

@@ -24,6 +24,7 @@ use crate::server;
 use crate::tls::ClientTls;
 use anyhow::Context;
 use archiver::job::Jobs;
+use archiver::store::ObjectStore;
 use engine::background::{self, Background};
 use engine::{Budget, BudgetOptions, Env, Options, Recovery};
 use replication::transport::tcp::{self, PeerTls, Tcp};
@@ -41,7 +42,7 @@ pub(super) struct Started {
     pub(super) metrics: Metrics,
     pub(super) node: Node,
     pub(super) background: Background,
-    pub(super) shipping: Option<Shipping>,
+    pub(super) shipping: Shipping,
     pub(super) stop: Stop,
     pub(super) transport: Network,
     _dir: DataDir,
@@ -69,7 +70,7 @@ impl Network {
 /// As [`super::run`].
 pub(super) async fn start(settings: &Settings) -> anyhow::Result<Started> {
     // Before the directory: an archive or a certificate that cannot be must leave nothing behind.
-    let store = archive::open(settings)?;
+    let stores = archive::open(settings)?;
     let certificates = Certificates::open(settings)?;
     let env = Env::real();
     let dir = DataDir::open(env.clone(), &settings.data)?;
@@ -99,16 +100,16 @@ pub(super) async fn start(settings: &Settings) -> anyhow::Result<Started> {
     if let Some(file) = import::unfinished(&database.engine()) {
         tracing::warn!(file, "an import into this database did not finish: run it again");
     }
-    if let Some(store) = &store {
-        archive::refuse_if_behind(&database.engine(), &**store).await?;
-    }
+    let groups: Vec<Database> =
+        node.groups().into_iter().map(|group| Database::new(group, &metrics)).collect();
+    refuse_if_behind(&groups, &stores).await?;
     metrics.add_database(&database);
     metrics.add_node(node.clone());
     metrics.add_jobs(jobs.clone());
-    let shipping = store.map(|store| Shipping::start(store, settings, &dir, database.clone(), jobs.clone()));
-    if let Some(shipping) = &shipping {
-        metrics.add_archive(shipping.lag());
-        tokio::spawn(upload_bar::show(shipping.status()));
+    let shipping = Shipping::start(&stores, settings, &dir, &groups, &jobs);
+    metrics.add_archive(shipping.lag());
+    if let Some(status) = shipping.status() {
+        tokio::spawn(upload_bar::show(status));
     }
     let background = background::start_pool(&budget);
     let token = Token::of(&dir, settings)?;
@@ -126,6 +127,25 @@ pub(super) async fn start(settings: &Settings) -> anyhow::Result<Started> {
     let connect = Connect::new(database, auth, metrics.clone(), stopping);
     let connect = Arc::new(connect.with_databases(Arc::new(others)).with_admin(Admin::new(operator, jobs)));
     Ok(Started { listener, tls, connect, metrics, node, background, shipping, stop, transport, _dir: dir })
+}
+
+/// Refuses groups of this node alone that are behind an archive. In any other group a replica that is behind catches up.
+async fn refuse_if_behind(
+    groups: &[Database],
+    stores: &[Arc<dyn ObjectStore>],
+) -> Result<(), archive::Behind> {
+    let alone = |database: &&Database| database.group().status().members.len() <= 1;
+    let asked =
+        groups.iter().filter(alone).flat_map(|database| {
+            let ask = |store: &Arc<dyn ObjectStore>| {
+                let (database, store) = (database.clone(), Arc::clone(store));
+                async move {
+                    archive::refuse_if_behind(&database.engine(), database.group().id().0, &*store).await
+                }
+            };
+            stores.iter().map(ask)
+        });
+    futures::future::try_join_all(asked).await.map(drop)
 }
 
 /// Who this node is.

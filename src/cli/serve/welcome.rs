@@ -1,8 +1,8 @@
 //! The first lines on standard output: where the server is, where its data is, how to connect.
 
-use crate::archive;
+use crate::config::Settings;
+use crate::config::archive::Where;
 use crate::config::units::Millis;
-use crate::config::{Archive, Settings};
 use crate::data_dir::{DataDir, DataDirError};
 use std::fmt::Write as _;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -83,16 +83,19 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
 }
 
 fn archive_line(settings: &Settings, dir: &DataDir) -> String {
-    let kept = match archive::kept_ms(settings) {
-        Some(ms) => format!("kept for {}", Millis(ms)),
+    let is_encrypted = !settings.archive.recipients.is_nobody();
+    let kept = match &settings.archive.policy {
+        Some(policy) if !is_encrypted => format!("kept for {}", Millis(policy.window_ms)),
+        Some(_) => "encrypted, and pruned where its identity is (cairn archive prune)".to_owned(),
+        None if is_encrypted => "encrypted, and nothing is removed from it".to_owned(),
         None => "nothing is removed from it".to_owned(),
     };
-    match &settings.archive {
-        Archive::Nowhere => "none: what is lost on this disk is lost".to_owned(),
-        Archive::Beside => {
+    match &settings.archive.at {
+        Where::Nowhere => "none: what is lost on this disk is lost".to_owned(),
+        Where::Beside => {
             format!("{}, {kept} on this disk; it dies with the disk", dir.archive().display())
         }
-        Archive::At(url) => format!("{url}, {kept}"),
+        Where::At(urls) => format!("{}, {kept}", urls.join(" and ")),
     }
 }
 
