@@ -17,6 +17,7 @@ pub(crate) mod s3;
 pub(crate) mod server;
 pub(crate) mod sftp;
 pub(crate) mod small_disk;
+pub(crate) mod stores;
 pub(crate) mod tls;
 pub(crate) mod writes;
 

@@ -64,20 +64,21 @@ impl Large {
         let len = source.len();
         let part_bytes = self.part_bytes.max(len.div_ceil(u64::from(PARTS_MAX)));
         if len <= part_bytes {
-            let bytes = source.read(name, 0..len).await?;
-            store.put(name, bytes).await?;
-            source.uploaded(len);
-            return Ok(());
+            return put_whole(store, name, source).await;
         }
-        for _ in 1..BEGINNINGS_MAX {
+        let mut beginnings = 1;
+        loop {
             match self.put_parts(store, name, source, part_bytes).await {
-                Err(Error::NoUpload { .. }) => {
-                    tracing::info!(name, "the store forgot an upload: it begins again")
+                Err(Error::NoUpload { .. }) if beginnings < BEGINNINGS_MAX => {
+                    tracing::info!(name, "the store forgot an upload: it begins again");
+                    beginnings += 1;
+                }
+                Err(Error::Unsupported { .. }) if len <= WHOLE_BYTES_MAX => {
+                    return put_whole(store, name, source).await;
                 }
                 done => return done,
             }
         }
-        self.put_parts(store, name, source, part_bytes).await
     }
 
     async fn put_parts(
