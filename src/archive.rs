@@ -8,8 +8,10 @@ mod behind;
 mod follow;
 mod pruning;
 mod shipper;
+mod verifying;
 
 pub use behind::{Behind, refuse_if_behind};
+pub use verifying::Verified;
 
 use crate::config::Settings;
 use crate::config::archive::Where;
@@ -79,6 +81,7 @@ pub struct Shipping {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<Option<Shipper>>>,
     shown: Vec<Shown>,
+    verified: Verified,
 }
 
 /// How shipping of a group to a target goes.
@@ -104,7 +107,8 @@ impl Shipping {
             tracing::debug!(%error, "there is no checkpoint of an earlier version");
         }
         let (stop, stopping) = watch::channel(false);
-        let mut shipping = Shipping { stop, tasks: Vec::new(), shown: Vec::new() };
+        let verified = Verified::default();
+        let mut shipping = Shipping { stop, tasks: Vec::new(), shown: Vec::new(), verified };
         for database in groups {
             let (tell, ships) = watch::channel(shipper::ships_now(database));
             let group = database.group().id().0;
@@ -140,9 +144,18 @@ impl Shipping {
                 .tasks
                 .extend(followers.into_iter().map(|follower| tokio::spawn(follower.run(stopping.clone()))));
             tokio::spawn(shipper::look(database.clone(), tell, stopping.clone()));
+            if group == replication::GroupId::FIRST.0 {
+                let verified = &shipping.verified;
+                verifying::start(stores, settings, groups, ships.clone(), verified, jobs, &stopping);
+            }
             pruning::start(stores, settings, database, ships, jobs, &stopping);
         }
         shipping
+    }
+
+    /// When each archive was last verified and found sound, for metrics.
+    pub const fn verified(&self) -> &Verified {
+        &self.verified
     }
 
     /// How shipping of the first data group to the first target goes, now and later.

@@ -102,6 +102,7 @@ struct File {
     archive_interval: Option<String>,
     archive_rate: Option<String>,
     archive_keep: Option<String>,
+    verify_every: Option<String>,
     access_token: Option<String>,
     log_format: Option<String>,
     disk_reserve: Option<String>,
@@ -143,6 +144,7 @@ impl File {
             archive_rate: self.archive_rate.take(),
             archive_retention: self.archive_retention.take(),
             archive_keep: self.archive_keep.take(),
+            verify_every: self.verify_every.take(),
             checkpoint_interval: self.checkpoint_interval.take(),
         }
     }

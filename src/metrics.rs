@@ -12,6 +12,7 @@ pub use archive_collector::ArchiveLag;
 use engine_collector::EngineCollector;
 use raft_collector::RaftCollector;
 
+use crate::archive::Verified;
 use crate::database::Database;
 use archiver::job::Jobs;
 use parking_lot::RwLock;
@@ -129,6 +130,15 @@ impl Metrics {
     /// Also shows how far each archive is behind. `lags` is asked at each scrape.
     pub fn add_archive(&self, lags: Arc<dyn Fn() -> Vec<ArchiveLag> + Send + Sync>) {
         self.registry.write().register_collector(Box::new(archive_collector::ArchiveCollector::new(lags)));
+    }
+
+    /// Also shows when each archive was last verified and found sound.
+    pub fn add_verified(&self, verified: &Verified) {
+        let mut registry = self.registry.write();
+        let help = "When every byte of an archive was last verified and found sound, Unix seconds";
+        registry.register("archive_verified_time_seconds", help, verified.at_s.clone());
+        let help = "What the last verification of an archive found wrong";
+        registry.register("archive_problems", help, verified.problems.clone());
     }
 
     /// Counts an answered request.

@@ -33,5 +33,6 @@ mod put_only;
 mod real_stores;
 mod recovery;
 mod recovery_live;
+mod recovery_standby;
 mod rig_checks;
 mod tls;

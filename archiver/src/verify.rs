@@ -65,6 +65,8 @@ pub struct Hole {
 /// What a verification found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
+    /// Objects that are there.
+    pub listed: u64,
     /// Objects read to their end.
     pub objects: u64,
     /// Bytes read.

@@ -95,7 +95,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 /// Ends with an error when something is wrong.
 pub(super) fn conclude(report: &Report, location: &str) -> anyhow::Result<()> {
-    match (report.objects + report.sealed, report.problems.len()) {
+    match (report.listed, report.problems.len()) {
         (0, 0) => bail!("there is no archive in {location}"),
         (_, 0) => Ok(()),
         (_, 1) => bail!("the archive {location} is damaged: 1 problem"),

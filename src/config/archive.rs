@@ -50,6 +50,10 @@ pub struct ArchiveFlags {
     #[arg(long, env = "CAIRN_ARCHIVE_KEEP", value_name = "RULES")]
     pub archive_keep: Option<String>,
 
+    /// How often every byte of the archives is verified, such as 1d; needs the right to read and list [default: never]
+    #[arg(long, env = "CAIRN_VERIFY_EVERY", value_name = "DURATION")]
+    pub verify_every: Option<String>,
+
     /// How often a checkpoint is archived, such as 1h [default: 1h]
     #[arg(long, env = "CAIRN_CHECKPOINT_INTERVAL", value_name = "DURATION")]
     pub checkpoint_interval: Option<String>,
@@ -86,6 +90,7 @@ impl ArchiveFlags {
             archive_rate: self.archive_rate.or(file.archive_rate),
             archive_retention: self.archive_retention.or(file.archive_retention),
             archive_keep: self.archive_keep.or(file.archive_keep),
+            verify_every: self.verify_every.or(file.verify_every),
             checkpoint_interval: self.checkpoint_interval.or(file.checkpoint_interval),
         }
     }
@@ -115,6 +120,8 @@ pub struct ArchiveSettings {
     pub table_bytes_per_s_max: Option<u64>,
     /// What is kept; `None` when nothing is removed.
     pub policy: Option<Policy>,
+    /// How often the archives are verified, in milliseconds; `None` is never.
+    pub verify_every_ms: Option<u64>,
     /// How often a checkpoint is archived, in milliseconds.
     pub checkpoint_interval_ms: u64,
 }
@@ -140,6 +147,7 @@ impl ArchiveSettings {
             recipients,
             interval_ms: interval,
             table_bytes_per_s_max: bytes("archive-rate", flags.archive_rate)?.filter(|rate| *rate > 0),
+            verify_every_ms: millis("verify-every", flags.verify_every)?.filter(|every| *every > 0),
             checkpoint_interval_ms: millis("checkpoint-interval", flags.checkpoint_interval)?
                 .unwrap_or(DEFAULT_CHECKPOINT_INTERVAL_MS),
         })

@@ -48,6 +48,11 @@ impl Serve {
         Serve { command }
     }
 
+    /// By a command that says all there is.
+    pub(crate) const fn of(command: Command) -> Serve {
+        Serve { command }
+    }
+
     /// With one more flag and its value.
     pub(crate) fn flag(mut self, name: &str, value: impl AsRef<OsStr>) -> Serve {
         self.command.arg(name).arg(value);

@@ -97,10 +97,12 @@ fn plan_each(
 ) -> Result<Vec<(u64, Plan)>, PlanError> {
     let is_left = |catalog: &&&Catalog| first.as_ref().is_none_or(|(group, _)| *group != catalog.group);
     let at_point = |catalog: &Catalog| plan::plan(catalog, &ask.wanted(catalog, ask.point));
-    let results: Vec<_> =
+    let mut results: Vec<_> =
         catalogs.iter().filter(is_left).map(|catalog| (*catalog, at_point(catalog))).collect();
     let is_held = first.is_some() || results.iter().any(|(_, planned)| planned.is_ok());
     let mut plans: Vec<(u64, Plan)> = first.into_iter().collect();
+    // Why data cannot be had says more than why the catalog cannot.
+    results.sort_by_key(|(catalog, _)| catalog.group == CATALOG);
     for (catalog, planned) in results {
         match planned {
             Err(PlanError::Unreachable { .. }) if is_held && begins_later(catalog, ask) => {}

@@ -95,9 +95,9 @@ async fn verify_segments(
     let edges: Arc<BTreeSet<Versionstamp>> = Arc::new(edges(history));
     let checkpoints = history.checkpoints.iter().map(|entry| (entry.name.stamp, entry.name.hash));
     known.extend(checkpoints);
-    let fetches = history.segments.iter().map(|segment| async move {
+    let fetches = history.segments.clone().into_iter().map(|segment| async move {
         job.throttle(segment.bytes).await;
-        (segment.bytes, fetch::segment(archive, history, group, segment).await)
+        (segment.bytes, fetch::segment(archive, history, group, &segment).await)
     });
     let mut fetches = futures::stream::iter(fetches).buffered(FETCHES_MAX);
     while let Some((bytes, fetched)) = fetches.next().await {

@@ -204,7 +204,8 @@ pub(in crate::cli) fn report_text(report: &Report) -> String {
         line(&mut out, format_args!("{count} tables are named by no checkpoint, or not yet"));
     }
     let (objects, commits, bytes) = (report.objects, report.commits, size(report.bytes));
-    line(&mut out, format_args!("{objects} objects and {commits} commits checked, {bytes}"));
+    let listed = report.listed;
+    line(&mut out, format_args!("{objects} of {listed} objects and {commits} commits checked, {bytes}"));
     out
 }
 
@@ -215,6 +216,7 @@ pub(in crate::cli) fn report_json(report: &Report) -> Value {
         json!({ "group": hole.group, "after": hole.after.to_string(), "before": hole.before.to_string(), "pruned": hole.pruned })
     });
     json!({
+        "listed": report.listed,
         "objects": report.objects,
         "bytes": report.bytes,
         "commits": report.commits,

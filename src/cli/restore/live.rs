@@ -68,7 +68,14 @@ impl Live {
     ///
     /// A [`UsageError`] when the URL or the token cannot work.
     pub(super) fn client(&self) -> anyhow::Result<Option<Client>> {
-        let Some(url) = &self.into else { return Ok(None) };
+        let Some(url) = &self.into else {
+            if self.how.as_new.is_some() || self.how.in_place.is_some() {
+                return Err(
+                    UsageError("say --into and the URL of a node, and leave out --to".to_owned()).into()
+                );
+            }
+            return Ok(None);
+        };
         let missing = || UsageError("say --token, or set DENO_KV_ACCESS_TOKEN".to_owned());
         let token = self.token.as_deref().ok_or_else(missing)?;
         Ok(Some(Client::new(url, token, self.tls_ca.as_deref()).map_err(usage)?))

@@ -108,6 +108,7 @@ pub(super) async fn start(settings: &Settings) -> anyhow::Result<Started> {
     metrics.add_jobs(jobs.clone());
     let shipping = Shipping::start(&stores, settings, &dir, &groups, &jobs);
     metrics.add_archive(shipping.lag());
+    metrics.add_verified(shipping.verified());
     if let Some(status) = shipping.status() {
         tokio::spawn(upload_bar::show(status));
     }
@@ -134,7 +135,9 @@ async fn refuse_if_behind(
     groups: &[Database],
     stores: &[Arc<dyn ObjectStore>],
 ) -> Result<(), archive::Behind> {
-    let alone = |database: &&Database| database.group().status().members.len() <= 1;
+    // One that holds nothing has just joined, and is given what the others have.
+    let holds = |database: &Database| database.engine().applied().version > 0;
+    let alone = |database: &&Database| holds(database) && database.group().status().members.len() <= 1;
     let asked =
         groups.iter().filter(alone).flat_map(|database| {
             let ask = |store: &Arc<dyn ObjectStore>| {
