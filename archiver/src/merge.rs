@@ -91,7 +91,10 @@ async fn join(
     run: &[Segment],
     recipients: &Recipients,
 ) -> Result<()> {
-    let fetches = run.iter().map(|segment| fetch::segment(archive, history, group, segment));
+    let segments: Vec<Segment> = run.to_vec();
+    let fetches = segments
+        .into_iter()
+        .map(|segment| async move { fetch::segment(archive, history, group, &segment).await });
     let mut fetches = futures::stream::iter(fetches).buffered(FETCHES_MAX);
     let mut writer: Option<Writer> = None;
     while let Some((object, reader)) = fetches.try_next().await? {
@@ -150,10 +153,8 @@ async fn remove_covered(
     let (same, other): (Vec<&Segment>, Vec<&Segment>) =
         covered.segments.iter().partition(|segment| agrees(&segment.name));
     merged.disputed.extend(other.into_iter().map(object));
-    let removals = same.into_iter().map(|segment| {
-        let name = object(segment);
-        async move { archive.store().delete(&name).await }
-    });
+    let names: Vec<String> = same.into_iter().map(object).collect();
+    let removals = names.into_iter().map(|name| async move { archive.store().delete(&name).await });
     let mut removals = futures::stream::iter(removals).buffer_unordered(REMOVALS_MAX);
     while let Some(removed) = removals.next().await {
         match removed {

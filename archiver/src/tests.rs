@@ -6,6 +6,7 @@ mod exhaustive;
 mod faults;
 mod life;
 mod merging;
+mod pace;
 mod recover;
 mod standby;
 mod targets;

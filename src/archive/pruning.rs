@@ -1,4 +1,4 @@
-//! Removes from the archive what is older than it is kept, now and then.
+//! Removes from the archive what is older than it is kept, and joins small segments, now and then.
 //!
 //! A failure is said once and tried again at the next turn; nothing waits for it.
 
@@ -7,7 +7,9 @@ use crate::connect::errors::Chain;
 use crate::database::Database;
 use archiver::Archive;
 use archiver::job::{Job, JobKind, Jobs};
+use archiver::merge::{self, Rules};
 use archiver::retention::Policy;
+use archiver::seal::Recipients;
 use archiver::store::ObjectStore;
 use replication::ServingClock;
 use std::sync::Arc;
@@ -68,6 +70,9 @@ impl Pruner {
                 if *self.ships.borrow() {
                     let job = self.jobs.begin(JobKind::Prune, self.archive.location());
                     failing = self.turn(&job, failing).await;
+                    if !failing {
+                        self.merge().await;
+                    }
                 }
             }
         };
@@ -75,6 +80,26 @@ impl Pruner {
             // Told to stop, or nobody is left to tell.
             _stopped = stopping.wait_for(|stopping| *stopping) => {}
             () = prune => {}
+        }
+    }
+
+    /// Joins small segments. Nothing is missing without that: a failure waits for the next turn.
+    async fn merge(&self) {
+        let (archive, nobody) = (self.archive.location(), Recipients::nobody());
+        let job = self.jobs.begin(JobKind::Merge, archive.clone());
+        let (now_ms, rules) = (self.clock.now_ms(), Rules::default());
+        let done = merge::merge(&self.archive, self.group, now_ms, &rules, &nobody, &job).await;
+        job.conclude(&done, |merged| format!("{} segments joined to {}", merged.segments, merged.made));
+        match done {
+            Ok(merged) => {
+                if let Some(object) = merged.disputed.first() {
+                    tracing::error!(archive, object, "another history is in the archive: run cairn verify");
+                }
+            }
+            Err(error) => {
+                let error = Chain(&error).to_string();
+                tracing::info!(archive, error, "small segments were not joined; trying again");
+            }
         }
     }
 

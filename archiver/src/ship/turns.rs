@@ -58,7 +58,7 @@ impl Shipper {
     }
 
     /// Does the next thing that is due.
-    async fn turn(&mut self) -> Result<Step> {
+    pub(crate) async fn turn(&mut self) -> Result<Step> {
         self.bound_backlog();
         if self.is_due() {
             self.pace.looked_ns = Some(self.elapsed_ns());
