@@ -63,7 +63,7 @@ pub fn open(settings: &Settings) -> Result<Vec<Arc<dyn ObjectStore>>, store::Err
     Ok(stores)
 }
 
-/// Whether two locations are the same, or one lies where the other one writes.
+/// Whether two locations are the same.
 fn is_one_place(one: &str, other: &str) -> bool {
     one.trim_end_matches('/') == other.trim_end_matches('/')
 }

@@ -130,14 +130,13 @@ pub(super) async fn start(settings: &Settings) -> anyhow::Result<Started> {
     Ok(Started { listener, tls, connect, metrics, node, background, shipping, stop, transport, _dir: dir })
 }
 
-/// Refuses groups of this node alone that are behind an archive. In any other group a replica that is behind catches up.
+/// Refuses groups of this node alone that are behind an archive. In any other group, and in one that is being joined, a replica
+/// that is behind catches up.
 async fn refuse_if_behind(
     groups: &[Database],
     stores: &[Arc<dyn ObjectStore>],
 ) -> Result<(), archive::Behind> {
-    // One that holds nothing has just joined, and is given what the others have.
-    let holds = |database: &Database| database.engine().applied().version > 0;
-    let alone = |database: &&Database| holds(database) && database.group().status().members.len() <= 1;
+    let alone = |database: &&Database| database.group().status().members.len() == 1;
     let asked =
         groups.iter().filter(alone).flat_map(|database| {
             let ask = |store: &Arc<dyn ObjectStore>| {
