@@ -8,6 +8,7 @@
 //!
 //! Every failure is one line on standard error.
 
+pub mod archive;
 mod archive_args;
 pub mod bench;
 pub mod cluster;
@@ -53,6 +54,8 @@ enum Command {
     Jobs(jobs::Args),
     /// Show what an archive can bring back, or check it
     Pitr(pitr::Args),
+    /// Look after an archive: what it holds, what may leave it, small objects joined
+    Archive(archive::Args),
     /// Bring a point of an archive back as a data directory
     Restore(restore::Args),
     /// Follow an archive in another place, serve reads of it, and take over
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Db(args) => db::run(args),
         Command::Jobs(args) => jobs::run(args),
         Command::Pitr(args) => pitr::run(args),
+        Command::Archive(args) => archive::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Standby(args) => standby::run(args),
         Command::Verify(args) => verify::run(args),

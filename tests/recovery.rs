@@ -1,20 +1,29 @@
 //! Point-in-time recovery against a model that keeps every state.
 //!
-//! A server takes random atomic writes while it archives. Then the archive is restored at random
-//! stamps and at wall-clock times, and each restored database must equal the model: every key, value,
-//! stamp and expiry, and nothing else.
+//! Three nodes take random atomic writes while they archive; half way their leader dies, and later the oldest quarter of
+//! history is pruned. Then the archive is restored at random stamps and at wall-clock times, and each restored database must
+//! equal the model: every key, value, stamp and expiry, and nothing else. What was pruned is refused, naming what is there.
 
+use crate::rig::cluster::Cluster;
 use crate::rig::model::{self, Entry, Expected, State};
 use crate::rig::s3::{CREDENTIALS, S3};
-use crate::rig::server::{Serve, Server, cairn, run, succeed};
+use crate::rig::server::{cairn, run, succeed};
 use crate::rig::sftp::OpenSsh;
-use crate::rig::{TestResult, count_from, now_ms, seed, until, writes};
+use crate::rig::{TestResult, count_from, now_ms, seed, stores, until, writes};
+use archiver::Archive as Kept;
+use archiver::job::{Job, JobKind};
+use archiver::prune::{plan, prune};
+use archiver::retention::Policy;
 use cairn::bench::client::{Client, Error};
 use cairn::bench::random::SplitMix;
 use denokv_proto::datapath::AtomicWriteStatus;
 use engine::{Direction, Engine, Env, Options, Versionstamp};
 use jiff::Timestamp;
 use std::path::Path;
+
+const NODES: usize = 3;
+/// The group of the default database.
+const GROUP: u64 = 1;
 
 /// The model right after one commit.
 struct Point {
@@ -69,31 +78,67 @@ async fn a_directory_over_sftp_gives_back_every_state() -> TestResult {
 
 async fn check_recovery(name: &str, archive: &Archive<'_>) -> TestResult {
     let mut random = SplitMix(seed(name)?);
-    let data = tempfile::tempdir()?;
-    let server = Serve::on(data.path())
-        .flag("--archive", &archive.url)
-        .flag("--checkpoint-interval", "1s")
-        .envs(archive.credentials)
-        .start()?;
-    let history = write_history(&server, archive, &mut random).await?;
+    let folder = tempfile::tempdir()?;
+    let environment = [archive.credentials, &[("CAIRN_CHECKPOINT_INTERVAL", "1s")]].concat();
+    let mut cluster = Cluster::archiving(folder.path(), NODES, &archive.url, &environment)?;
+    let (history, kept_from) = write_history(&mut cluster, archive, &mut random).await?;
     let last = history.last().expect("there are commits").stamp;
     wait_until_archived(archive, last)?;
-    server.stop()?;
+    for position in cluster.live().collect::<Vec<_>>() {
+        cluster.stop(position)?;
+    }
 
-    let (restores, times) = (count_from("CAIRN_TEST_RESTORES", 40)?, times()?);
+    let (restores, times) = (count_from("CAIRN_TEST_RESTORES", 25)?, times()?);
+    let mut refused = 0;
     for _ in 0..restores {
         let point = &history[index_below(&mut random, history.len())];
-        restored_equals(archive, &point.stamp.to_string(), point)?;
+        if point.stamp < kept_from {
+            refused += 1;
+            is_refused(archive, point.stamp)?;
+        } else {
+            restored_equals(archive, &point.stamp.to_string(), point)?;
+        }
     }
-    let quiet: Vec<_> = history.windows(2).filter(|pair| pair[1].sent_ms > pair[0].answered_ms + 1).collect();
+    is_refused(archive, history[0].stamp)?;
+    let quiet = |pair: &&[Point]| pair[0].stamp >= kept_from && pair[1].sent_ms > pair[0].answered_ms + 1;
+    let quiet: Vec<_> = history.windows(2).filter(quiet).collect();
     assert!(quiet.len() >= times, "time passed between {} commits", quiet.len());
     for pair in quiet.iter().take(times) {
         let time = Timestamp::from_millisecond(i64::try_from(pair[0].answered_ms + 1)?)?;
         restored_equals(archive, &time.to_string(), &pair[0])?;
     }
     restored_equals(archive, "latest", history.last().expect("there are commits"))?;
-    println!("{name}: {restores} restores to versionstamps and {times} to times, all equal to the model");
+    let equal = restores - refused;
+    println!(
+        "{name}: after a leader's death and a prune {equal} restores to versionstamps and {times} to times, all equal to \
+         the model; {refused} to what was pruned, all refused"
+    );
     Ok(())
+}
+
+/// A point that was given up is refused in one line that says what there is.
+fn is_refused(archive: &Archive<'_>, stamp: Versionstamp) -> TestResult {
+    let to = tempfile::tempdir()?;
+    let ended = run(&mut restore(archive, &stamp.to_string(), to.path()))?;
+    let said = ended.stderr.contains("the archive reaches") && ended.stderr.lines().count() == 1;
+    anyhow::ensure!(ended.code == Some(2) && said, "--at {stamp}: {ended:?}");
+    anyhow::ensure!(std::fs::read_dir(to.path())?.next().is_none(), "--at {stamp}: nothing is left there");
+    Ok(())
+}
+
+/// Removes the oldest points from the archive, so that those after `keep_ms` stay; returns the first stamp that is kept.
+async fn prune_before(archive: &Archive<'_>, keep_ms: u64) -> TestResult<Versionstamp> {
+    let kept = Kept::plain(stores::open(&archive.url, archive.credentials)?);
+    let now_ms = now_ms();
+    let policy = Policy {
+        grace_ms: 0,
+        ..Policy::new(now_ms.saturating_sub(keep_ms), archiver::retention::Kept::default())
+    };
+    let planned = plan(&kept, GROUP, now_ms, &policy).await?;
+    let below = planned.first().map(|planned| planned.removal.below).unwrap_or(Versionstamp::ZERO);
+    let pruned = prune(&kept, GROUP, now_ms, &policy, &Job::unwatched(JobKind::Prune)).await?;
+    anyhow::ensure!(pruned.objects > 0 && pruned.refused == 0, "something is old: {pruned:?}");
+    Ok(below)
 }
 
 /// How many wall-clock times to restore to.
@@ -107,11 +152,14 @@ fn index_below(random: &mut SplitMix, bound: usize) -> usize {
 
 /// Makes random writes, one after the other, checking each outcome, with checkpoints in between.
 async fn write_history(
-    server: &Server,
+    cluster: &mut Cluster,
     archive: &Archive<'_>,
     random: &mut SplitMix,
-) -> TestResult<Vec<Point>> {
-    let mut client = server.connect().await?;
+) -> TestResult<(Vec<Point>, Versionstamp)> {
+    let leader = cluster.leader()?;
+    let via = cluster.live().find(|position| *position != leader).expect("three nodes run");
+    let mut client = cluster.connect(via).await?;
+    let mut kept_from = Versionstamp::ZERO;
     let (commits, times) = (count_from("CAIRN_TEST_COMMITS", 200)?, times()?);
     let mut state = State::new();
     let mut history: Vec<Point> = Vec::new();
@@ -126,6 +174,11 @@ async fn write_history(
         if history.len() / (commits / 4) > checkpoints {
             checkpoints += 1;
             wait_for_checkpoints(archive, checkpoints)?;
+            match checkpoints {
+                2 => cluster.kill(leader)?,
+                3 => kept_from = prune_before(archive, history[commits / 4].answered_ms).await?,
+                _ => {}
+            }
         }
         let sent_ms = now_ms();
         let attempt = model::draw(random, &state, sent_ms);
@@ -136,7 +189,8 @@ async fn write_history(
         }
     }
     assert!(history.is_sorted_by(|a, b| a.stamp < b.stamp), "stamps only grow");
-    Ok(history)
+    assert!(kept_from > history[0].stamp, "the first point was pruned");
+    Ok((history, kept_from))
 }
 
 /// Sends a write, compares the answer with what must come of it, and returns the stamp if it committed.
@@ -192,6 +246,10 @@ fn wait_until_archived(archive: &Archive<'_>, stamp: Versionstamp) -> TestResult
 fn restore(archive: &Archive<'_>, at: &str, to: &Path) -> std::process::Command {
     let mut command = cairn();
     command.args(["restore", "--from", &archive.url, "--at", at, "--to"]).arg(to);
+    // A versionstamp is a point of one group.
+    if at.parse::<Versionstamp>().is_ok() {
+        command.args(["--group", "1"]);
+    }
     command.envs(archive.credentials.iter().copied());
     command
 }

@@ -12,10 +12,12 @@ pub(crate) mod meter;
 pub(crate) mod model;
 pub(crate) mod output;
 pub(crate) mod peers;
+pub(crate) mod rclone;
 pub(crate) mod s3;
 pub(crate) mod server;
 pub(crate) mod sftp;
 pub(crate) mod small_disk;
+pub(crate) mod stores;
 pub(crate) mod tls;
 pub(crate) mod writes;
 

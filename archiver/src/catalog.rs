@@ -5,6 +5,7 @@
 //! - Nothing here is trusted further than to make a plan: a restore checks every byte it uses.
 //! - An object that should be usable and is not is kept with its reason, never dropped silently.
 
+mod agree;
 pub mod window;
 
 use crate::checkpoint::{self, Checkpoint};
@@ -28,6 +29,8 @@ pub struct Segment {
     pub name: SegmentName,
     /// Its size.
     pub bytes: u64,
+    /// When it was written, by the store's clock.
+    pub modified_ms: u64,
 }
 
 /// A table in the listing.
@@ -226,7 +229,8 @@ impl Listing {
         match kind {
             Kind::Lineage(digest) => self.announcements.push(digest),
             Kind::Segment(group, name) if group == wanted => {
-                history.segments.push(Segment { name, bytes: object.bytes });
+                let (bytes, modified_ms) = (object.bytes, object.modified_ms);
+                history.segments.push(Segment { name, bytes, modified_ms });
             }
             Kind::Checkpoint(group, name) if group == wanted => self.checkpoints.push((name, object.bytes)),
             Kind::Table(group, name) if group == wanted => {

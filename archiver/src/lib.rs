@@ -18,6 +18,7 @@ pub mod fuzzing;
 pub mod job;
 pub mod layout;
 pub mod lineage;
+pub mod merge;
 pub mod mirror;
 pub mod prune;
 pub mod restore;

@@ -122,7 +122,7 @@ impl Follower {
         let mut history = History::new(self.folder);
         for object in objects {
             if let Some(Name { kind: Kind::Segment(_, name), .. }) = Name::parse(&object.name) {
-                history.segments.push(Segment { name, bytes: object.bytes });
+                history.segments.push(Segment { name, bytes: object.bytes, modified_ms: object.modified_ms });
             }
         }
         history.segments.sort_unstable_by_key(|segment| (segment.name.base, segment.name));

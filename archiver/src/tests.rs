@@ -1,9 +1,11 @@
 //! Whole lives of archives on a simulated disk, clock and bucket.
 
+mod crashes;
 mod damage;
 mod exhaustive;
 mod faults;
 mod life;
+mod merging;
 mod recover;
 mod standby;
 mod targets;

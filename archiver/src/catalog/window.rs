@@ -70,6 +70,9 @@ pub struct Start {
     pub hash: ShortHash,
 }
 
+/// A segment that may come next: where it ends, where it begins, its position.
+type Candidate = (Versionstamp, Versionstamp, Reverse<usize>);
+
 impl History {
     /// The empty beginning, when history from there was shipped.
     pub fn empty_start(&self) -> Option<Start> {
@@ -111,10 +114,27 @@ impl History {
             }
             // One that starts here with another hash continues another history.
             if base < stamp || name.hash_before == hash {
-                chain.push(position);
+                chain.push(self.widest(&mut candidates, position));
                 (stamp, hash) = (last, name.hash_after);
             }
         }
+    }
+
+    /// Of the segments that end with the same history, the one that begins first: what a merged segment holds as well may be
+    /// removed at any time.
+    fn widest(&self, candidates: &mut BinaryHeap<Candidate>, chosen: usize) -> usize {
+        let mut widest = chosen;
+        let end = |position: usize| {
+            let name = &self.segments[position].name;
+            (name.last, name.hash_after)
+        };
+        while candidates.peek().is_some_and(|(last, ..)| *last == self.segments[chosen].name.last) {
+            let Some((_, base, Reverse(position))) = candidates.pop() else { break };
+            if end(position) == end(chosen) && base < self.segments[widest].name.base {
+                widest = position;
+            }
+        }
+        widest
     }
 
     /// Every run of history that can be restored, by rising stamp.

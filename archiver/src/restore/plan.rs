@@ -312,7 +312,9 @@ fn finish(
         (name.base, name.last, name.hash_before, name.hash_after)
     };
     let said: BTreeSet<_> = chain.iter().map(says).collect();
-    let rival = |segment: &&Segment| needed(segment) && !said.contains(&says(segment));
+    let agreeing = history.agreeing(&segments);
+    let differs = |segment: &Segment| !said.contains(&says(segment)) && !agreeing.contains(&segment.name);
+    let rival = |segment: &&Segment| needed(segment) && differs(segment);
     let rivals = history.segments.iter().filter(rival).copied().collect();
     let tables = checkpoint.iter().flat_map(|(_, checkpoint)| checkpoint.tables.clone()).collect();
     Plan { history: history.clone(), checkpoint, segments, rivals, until, scope: Scope::All, tables }

@@ -3,7 +3,8 @@
 //! - What is known of an upload stands in a small local file, [`state`], so that nothing is asked of the store: the
 //!   right to put objects is enough.
 //! - A part whose tag is in that file is in the store. A lost file costs an upload from the start, never an object.
-//! - An object of at most one part is put as it is.
+//! - An object of at most one part is put as it is; so is a larger one, up to [`WHOLE_BYTES_MAX`], where the store has no
+//!   multipart uploads.
 //! - An upload that is given up is aborted when that can be done. What a crash of the machine leaves, the bucket's own
 //!   rule for incomplete uploads removes.
 
@@ -24,6 +25,8 @@ pub use state::Resume;
 pub const PART_BYTES: u64 = 16 << 20;
 /// Parts on their way at the same time, each of them in memory.
 pub const PARTS_AT_ONCE: usize = 4;
+/// The largest object that is put as it is where the store has no multipart uploads: it is in memory then.
+pub const WHOLE_BYTES_MAX: u64 = 1 << 30;
 /// How often an upload that the store forgot is begun again.
 const BEGINNINGS_MAX: u32 = 2;
 
@@ -61,20 +64,21 @@ impl Large {
         let len = source.len();
         let part_bytes = self.part_bytes.max(len.div_ceil(u64::from(PARTS_MAX)));
         if len <= part_bytes {
-            let bytes = source.read(name, 0..len).await?;
-            store.put(name, bytes).await?;
-            source.uploaded(len);
-            return Ok(());
+            return put_whole(store, name, source).await;
         }
-        for _ in 1..BEGINNINGS_MAX {
+        let mut beginnings = 1;
+        loop {
             match self.put_parts(store, name, source, part_bytes).await {
-                Err(Error::NoUpload { .. }) => {
-                    tracing::info!(name, "the store forgot an upload: it begins again")
+                Err(Error::NoUpload { .. }) if beginnings < BEGINNINGS_MAX => {
+                    tracing::info!(name, "the store forgot an upload: it begins again");
+                    beginnings += 1;
+                }
+                Err(Error::Unsupported { .. }) if len <= WHOLE_BYTES_MAX => {
+                    return put_whole(store, name, source).await;
                 }
                 done => return done,
             }
         }
-        self.put_parts(store, name, source, part_bytes).await
     }
 
     async fn put_parts(
@@ -157,6 +161,14 @@ impl Large {
         let tags: Vec<Tag> = tags.values().cloned().collect();
         store.complete(&upload, &tags).await
     }
+}
+
+async fn put_whole(store: &dyn ObjectStore, name: &str, source: &dyn Source) -> Result<()> {
+    let len = source.len();
+    let bytes = source.read(name, 0..len).await?;
+    store.put(name, bytes).await?;
+    source.uploaded(len);
+    Ok(())
 }
 
 /// Aborts an upload; what the store says then is no reason to stop.

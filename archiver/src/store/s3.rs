@@ -231,13 +231,17 @@ impl ObjectStore for S3 {
 
     async fn begin(&self, name: &str, part_bytes: u64) -> Result<Upload> {
         check_name(name)?;
+        let action = || format!("begin {name} in parts");
+        let unsupported = || Error::Unsupported { action: action(), location: self.location() };
         let request = self.client.create_multipart_upload().bucket(&self.bucket).key(name);
         let response = match stored_as!(request, self.options).send().await {
             Ok(response) => response,
+            // It said yes in words that are not those of S3 (rclone serve s3).
+            Err(error) if error.raw_response().is_some_and(|response| response.status().is_success()) => {
+                return Err(unsupported());
+            }
             Err(error) => return Err(self.sort(format!("begin {name}"), error)),
         };
-        let action = || format!("begin {name}: the server named no upload");
-        let unsupported = || Error::Unsupported { action: action(), location: self.location() };
         let id = response.upload_id.ok_or_else(unsupported)?;
         Ok(Upload { name: name.to_owned(), id, part_bytes })
     }

@@ -54,7 +54,9 @@ struct State {
     listings_late_ms: u64,
     listings_twice: bool,
     down: bool,
+    without_multipart: bool,
     reads_refused: bool,
+    removals_refused: bool,
 }
 
 impl State {
@@ -150,6 +152,16 @@ impl Sim {
     /// Refuses to read and to list from now on, or not any more: the credentials of a shipper.
     pub fn refuse_reads(&self, refused: bool) {
         self.state().reads_refused = refused;
+    }
+
+    /// Refuses to remove from now on, or not any more: a locked bucket.
+    pub fn refuse_removals(&self, refused: bool) {
+        self.state().removals_refused = refused;
+    }
+
+    /// Knows no multipart uploads from now on.
+    pub fn set_without_multipart(&self) {
+        self.state().without_multipart = true;
     }
 
     /// Sets the time that new objects get, Unix milliseconds.
@@ -290,7 +302,11 @@ impl ObjectStore for Sim {
 
     async fn begin(&self, name: &str, part_bytes: u64) -> Result<Upload> {
         check_name(name)?;
-        self.request(format!("begin {name}"), |state| Ok(state.uploads.begin(name, part_bytes)))
+        let (action, location) = (format!("begin {name}"), self.location());
+        self.request(action.clone(), |state| match state.without_multipart {
+            true => Err(Error::Unsupported { action, location }),
+            false => Ok(state.uploads.begin(name, part_bytes)),
+        })
     }
 
     async fn part(&self, upload: &Upload, number: u32, bytes: Bytes) -> Result<Tag> {
@@ -350,7 +366,8 @@ impl ObjectStore for Sim {
 
     async fn delete(&self, name: &str) -> Result<()> {
         let mut state = self.state();
-        let fault = state.next_fault();
+        let refused = state.removals_refused.then_some(Fault::Refused);
+        let fault = state.next_fault().or(refused);
         if matches!(fault, None | Some(Fault::AnswerLost)) {
             state.objects.remove(name);
         }
@@ -367,6 +384,7 @@ impl ObjectStore for Sim {
 
 #[cfg(test)]
 mod tests {
+    use super::super::conformance::Lacks;
     use super::*;
 
     type TestResult = Result<(), Box<dyn std::error::Error>>;
@@ -374,6 +392,13 @@ mod tests {
     #[tokio::test]
     async fn the_simulated_store_conforms() -> Result<(), String> {
         super::super::conformance::run(&Sim::new()).await
+    }
+
+    #[tokio::test]
+    async fn a_store_without_multipart_conforms_but_for_that() -> Result<(), String> {
+        let sim = Sim::new();
+        sim.set_without_multipart();
+        super::super::conformance::run_but(&sim, Some(Lacks::Multipart)).await
     }
 
     #[tokio::test]

@@ -126,7 +126,8 @@ async fn a_part_has_its_rows_at_every_point_and_nothing_else_at_any_stamp() -> T
     let world = world_with_log(33).await?;
     let states = world.states.clone();
     let texts: [&[&str]; 4] = [&["key0"], &["key1", "key27"], &["key"], &["none"]];
-    for (number, state) in states.iter().enumerate().step_by(11).chain(states.iter().enumerate().last()) {
+    for (number, state) in states.iter().enumerate().step_by(11).chain(states.iter().enumerate().next_back())
+    {
         for prefixes in texts {
             let prefixes: Vec<Vec<u8>> = prefixes.iter().map(|text| text.as_bytes().to_vec()).collect();
             let dir = format!("/part/{number}/{}", String::from_utf8_lossy(&prefixes[0]));

@@ -54,7 +54,7 @@ impl Builder {
             digest: Digest([branch; 16]),
             sealed: false,
         };
-        self.0.segments.push(Segment { name, bytes: 100 });
+        self.0.segments.push(Segment { name, bytes: 100, modified_ms: 0 });
         self.0.segments.sort_unstable_by_key(|segment| (segment.name.base, segment.name));
         self
     }

@@ -92,6 +92,18 @@ async fn only_writes_are_asked_for() -> TestResult {
 }
 
 #[tokio::test]
+async fn a_store_without_multipart_takes_large_objects_whole() -> TestResult {
+    let (sim, resume) = (Sim::new(), resume()?);
+    sim.set_without_multipart();
+    let whole = Watched::new(LEN, u64::MAX);
+    parts(Some(resume.clone())).put(&sim, "a", &whole).await?;
+    assert_eq!(sim.get("a", LEN).await?, whole.bytes);
+    assert_eq!(whole.uploaded.load(Ordering::Relaxed), LEN);
+    assert!(!resume.fs.exists(&resume.path)?);
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_upload_that_the_store_forgot_begins_again() -> TestResult {
     let (sim, resume) = (Sim::new(), resume()?);
     let large = parts(Some(resume));

@@ -134,8 +134,9 @@ async fn copy_down(tables: &[PathBuf], store: &dyn ObjectStore) -> anyhow::Resul
 
 async fn bring_back(store: &Arc<dyn ObjectStore>, to: &Path) -> anyhow::Result<Moved> {
     let begun = Instant::now();
-    let wanted = Wanted { point: Point::Latest, lineage: None, without: Vec::new() };
-    let destination = Destination { env: Env::real(), dir: to.to_path_buf(), options: options() };
+    let wanted = Wanted::at(Point::Latest);
+    let destination =
+        Destination { env: Env::real(), dir: to.to_path_buf(), options: options(), threads: true };
     let env = Env::real();
     let job = Jobs::new(env.clock, env.random).begin(JobKind::Restore, String::new());
     restore(&Archive::plain(Arc::clone(store)), 1, &wanted, &destination, &job).await?;
