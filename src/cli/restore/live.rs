@@ -34,13 +34,7 @@ pub(super) struct Live {
     how: How,
 
     /// The cluster's access token
-    #[arg(
-        long,
-        env = "DENO_KV_ACCESS_TOKEN",
-        hide_env_values = true,
-        value_name = "TOKEN",
-        requires = "into"
-    )]
+    #[arg(long, env = "DENO_KV_ACCESS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
 
     /// Certificates in PEM of the CA to believe over https [default: those of the system]
