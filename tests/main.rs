@@ -7,6 +7,7 @@ mod rig;
 mod support;
 
 mod bad_input;
+mod cluster_archive;
 mod cluster_bad_input;
 mod cluster_databases;
 
