@@ -19,6 +19,7 @@ pub(super) fn check(group: u64, history: &History, report: &mut Report) {
     let (segments, checkpoints) = (history.segments.len(), history.checkpoints.len());
     report.listed += (segments + checkpoints + history.tables.len() + history.pruned.len()) as u64;
     report.listed += u64::from(history.announcement.is_some());
+    report.objects += u64::from(history.announcement.is_some());
     report.objects += history.checkpoints.iter().filter(|entry| entry.whole().is_some()).count() as u64;
     report.sealed += history.checkpoints.iter().filter(is_sealed).count() as u64;
     count_unnamed(history, report);

@@ -205,7 +205,8 @@ pub(in crate::cli) fn report_text(report: &Report) -> String {
     }
     let (objects, commits, bytes) = (report.objects, report.commits, size(report.bytes));
     let listed = report.listed;
-    line(&mut out, format_args!("{objects} of {listed} objects and {commits} commits checked, {bytes}"));
+    line(&mut out, format_args!("{listed} objects, whose names and chains were checked"));
+    line(&mut out, format_args!("{objects} of them read to their end: {commits} commits, {bytes}"));
     out
 }
 
