@@ -1,6 +1,6 @@
 //! Puts large objects in parts, several at once, and goes on after a crash.
 //!
-//! - What is known of an upload stands in a small local file, [`state`], so that nothing is asked of the store: the
+//! - What is known of an upload stands in a small local file, so that nothing is asked of the store: the
 //!   right to put objects is enough.
 //! - A part whose tag is in that file is in the store. A lost file costs an upload from the start, never an object.
 //! - An object of at most one part is put as it is; so is a larger one, up to [`WHOLE_BYTES_MAX`], where the store has no

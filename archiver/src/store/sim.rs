@@ -65,7 +65,7 @@ impl State {
             Some(there) if there.bytes != bytes && !there.cut => {
                 Err(Error::Conflict { name: name.to_owned() })
             }
-            Some(there) if !there.cut => Ok(()),
+            // Written again with the same bytes, it counts as new, as in every real store.
             Some(_) | None => {
                 let modified_ms = self.now_ms;
                 self.objects.insert(name.to_owned(), Kept { bytes, modified_ms, cut: false });
@@ -399,6 +399,16 @@ mod tests {
         let sim = Sim::new();
         sim.set_without_multipart();
         super::super::conformance::run_but(&sim, Some(Lacks::Multipart)).await
+    }
+
+    #[tokio::test]
+    async fn what_is_written_again_counts_as_new() -> TestResult {
+        let sim = Sim::new();
+        sim.put("a", Bytes::from_static(b"1")).await?;
+        sim.set_now_ms(7);
+        sim.put("a", Bytes::from_static(b"1")).await?;
+        assert_eq!(sim.list("", None).await?.objects[0].modified_ms, 7);
+        Ok(())
     }
 
     #[tokio::test]
