@@ -149,7 +149,7 @@ async fn a_fast_verification_finds_what_is_missing_and_reads_no_segment() -> Tes
     let worlds = worlds(53, false).await?;
     let positions = positions(&worlds).await?;
     for name in worlds[0].store.names() {
-        let kind = Name::parse(name).ok_or("one of ours")?.kind;
+        let kind = Name::parse(&name).ok_or("one of ours")?.kind;
         let store = worlds[0].store.fork();
         store.tamper(&name, None);
         let before = store.requests();
