@@ -73,6 +73,10 @@ pub fn plan_cluster(catalogs: &[Catalog], ask: &Ask) -> Result<Vec<(u64, Plan)>,
     }
     let data: Vec<&Catalog> = catalogs.iter().filter(|catalog| catalog.group != CATALOG).copied().collect();
     let (ask, first) = match (ask.point, data.as_slice(), catalogs.as_slice()) {
+        // The stamp is meant to be one of data, of which nothing has arrived: the catalog has the same stamps.
+        (Point::Stamp(_), [], _) if ask.scopes.is_empty() => {
+            return Err(PlanError::NoGroup { groups: "of data".to_owned(), location });
+        }
         (Point::Stamp(_), [one], [_, _]) => {
             let planned = plan::plan(one, &ask.wanted(one, ask.point))?;
             let point = Point::TimeMs(planned.ends_ms());

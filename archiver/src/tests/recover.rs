@@ -235,6 +235,14 @@ async fn a_disk_without_room_is_refused_before_anything_is_fetched() -> TestResu
 async fn a_stamp_of_the_only_data_group_brings_the_catalog_to_its_time() -> TestResult {
     let mut data = World::new(38)?;
     let mut catalog = World::of_group(39, 0, &data)?;
+    catalog.commit(1)?;
+    catalog.ship().await?;
+    // Nothing of the data has arrived: the same stamp of the catalog is not meant.
+    let stamp = catalog.last()?.stamp;
+    let refused =
+        restore_cluster(&data.archive(), &Ask::all_at(Point::Stamp(stamp)), &to(&data, "/early"), &job())
+            .await;
+    assert!(matches!(refused, Err(Error::Plan(PlanError::NoGroup { .. }))), "{refused:?}");
     for _ in 0..12 {
         catalog.commit(1)?;
         catalog.ship().await?;
