@@ -26,7 +26,7 @@ use bytes::Bytes;
 use errors::Error;
 use hyper::body::Body as HttpBody;
 use hyper::http::request::Parts;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use keyspace::{Keyspace, Keyspaces};
 use replication::DEFAULT_DATABASE;
 use route::{Data, Route, Target};
@@ -57,6 +57,33 @@ pub struct Connect {
     admin: Option<Admin>,
     metrics: Metrics,
     stopping: tokio::sync::watch::Receiver<bool>,
+}
+
+/// What a request asks for, if there is such a thing and its method is one that it takes.
+fn permitted(target: Option<Target>, method: &Method) -> Result<Target, Error> {
+    match target {
+        None => Err(Error::NotFound),
+        Some(target) if !target.route.allows(method) => Err(Error::MethodNotAllowed),
+        Some(target) => Ok(target),
+    }
+}
+
+/// What is sent, counted; a refusal says why.
+fn concluded(
+    metrics: &Metrics,
+    head: &Parts,
+    target: Option<Target>,
+    started: Instant,
+    answered: Result<Response<Body>, Error>,
+) -> Response<Body> {
+    let route = target.map(|target| target.route);
+    let response = answered.unwrap_or_else(|error| {
+        tracing::debug!(path = head.uri.path(), status = error.status().as_u16(), %error, "refused");
+        wire::refusal(&error, route.map(Route::allow))
+    });
+    let endpoint = route.map_or(Endpoint::Other, Route::endpoint);
+    metrics.request(endpoint, response.status().as_u16(), started.elapsed());
+    response
 }
 
 impl Connect {
@@ -93,19 +120,11 @@ impl Connect {
         let started = Instant::now();
         let (head, body) = request.into_parts();
         let target = Target::of(head.uri.path());
-        let route = target.map(|target| target.route);
-        let answered = match target {
-            None => Err(Error::NotFound),
-            Some(target) if !target.route.allows(&head.method) => Err(Error::MethodNotAllowed),
-            Some(target) => self.dispatch(target, &head, body).await,
+        let answered = match permitted(target, &head.method) {
+            Ok(target) => self.dispatch(target, &head, body).await,
+            Err(error) => Err(error),
         };
-        let response = answered.unwrap_or_else(|error| {
-            tracing::debug!(path = head.uri.path(), status = error.status().as_u16(), %error, "refused");
-            wire::refusal(&error, route.map(Route::allow))
-        });
-        let endpoint = route.map_or(Endpoint::Other, Route::endpoint);
-        self.metrics.request(endpoint, response.status().as_u16(), started.elapsed());
-        response
+        concluded(&self.metrics, &head, target, started, answered)
     }
 
     async fn dispatch<B>(&self, target: Target, head: &Parts, body: B) -> Result<Response<Body>, Error>

@@ -8,7 +8,7 @@ use crate::config::Settings;
 use crate::connect::errors::Chain;
 use crate::database::Database;
 use archiver::Archive;
-use archiver::job::{Job, JobKind, Jobs};
+use archiver::job::{Job, JobKind, Jobs, Outcome};
 use archiver::ship::{ProgressMark, target_of};
 use archiver::store::ObjectStore;
 use archiver::verify::{Depth, Position, Report, verify_all};
@@ -96,9 +96,17 @@ impl Verifier {
         let positions = self.positions();
         let begun_ms = self.clock.now_ms();
         let done = verify_all(&self.archive, self.depth, &positions, job).await;
-        job.conclude(&done, |report| {
-            format!("{} objects, {} problems", report.objects, report.problems.len())
-        });
+        if let Ok(Report { problems, .. }) = &done
+            && let Some(first) = problems.first()
+        {
+            job.end(Outcome::Failed(format!(
+                "{} problems: {}: {}",
+                problems.len(),
+                first.object,
+                first.reason
+            )));
+        }
+        job.conclude(&done, |report| format!("{} of {} objects read", report.objects, report.listed));
         match done {
             Ok(report) => self.tell(&report, begun_ms),
             Err(error) => {
@@ -167,5 +175,20 @@ mod tests {
         assert_eq!(verified.problems.get_or_create(&target).get(), 1);
         verifier.turn(&verifier.jobs.begin(JobKind::Verify, "sim://".to_owned())).await;
         assert_eq!(verified.problems.get_or_create(&target).get(), 0, "there is nothing that is wrong");
+    }
+
+    #[tokio::test]
+    async fn a_job_that_finds_a_problem_has_failed() {
+        let verified = Verified::default();
+        let verifier = verifier(&verified);
+        let (zeros, lineage) = ("0".repeat(32), "lineages/00000-0123456789abcdef0123456789abcdef");
+        let object = format!("{lineage}/lineage.{zeros}.lin");
+        verifier.archive.store().put(&object, "altered".into()).await.expect("memory takes it");
+        verifier.turn(&verifier.jobs.begin(JobKind::Verify, "sim://".to_owned())).await;
+        let tally = verifier.jobs.tally(JobKind::Verify);
+        assert_eq!((tally.done, tally.failed), (0, 1), "{:?}", verifier.jobs.list());
+        let target = Target { target: "sim://".to_owned() };
+        assert_eq!(verified.at_s.get_or_create(&target).get(), 0);
+        assert!(verified.problems.get_or_create(&target).get() > 0);
     }
 }

@@ -9,9 +9,9 @@ use super::errors::{Chain, Error};
 use super::keyspace::check_data_path;
 use super::route::{self, Data, Route, Target};
 use super::wire::{self, Body};
-use super::{Consistency, exchange, read};
+use super::{Consistency, concluded, exchange, permitted, read};
 use crate::catalog::{DatabaseState, View};
-use crate::metrics::{Endpoint, Metrics};
+use crate::metrics::Metrics;
 use crate::server::Answers;
 use async_trait::async_trait;
 use engine::{Clock, Engine};
@@ -147,18 +147,10 @@ impl Answers for Standby {
         let started = Instant::now();
         let (head, body) = request.into_parts();
         let target = Target::of(head.uri.path());
-        let route = target.map(|target| target.route);
-        let answered = match target {
-            None => Err(Error::NotFound),
-            Some(target) if !target.route.allows(&head.method) => Err(Error::MethodNotAllowed),
-            Some(target) => self.dispatch(target, &head, body).await,
+        let answered = match permitted(target, &head.method) {
+            Ok(target) => self.dispatch(target, &head, body).await,
+            Err(error) => Err(error),
         };
-        let response = answered.unwrap_or_else(|error| {
-            tracing::debug!(path = head.uri.path(), status = error.status().as_u16(), %error, "refused");
-            wire::refusal(&error, route.map(Route::allow))
-        });
-        let endpoint = route.map_or(Endpoint::Other, Route::endpoint);
-        self.metrics.request(endpoint, response.status().as_u16(), started.elapsed());
-        response
+        concluded(&self.metrics, &head, target, started, answered)
     }
 }

@@ -150,8 +150,10 @@ impl Put {
         let read = blocking(move || {
             let plain = read_table(&*fs, &scratch, &table)?;
             let bytes = recipients.seal(plain)?;
-            let stored = SealedTable { digest: Digest::of(&bytes), bytes: bytes.len() as u64 };
-            Ok((bytes, (!recipients.is_nobody()).then_some(stored)))
+            // What is not encrypted was hashed when it was read.
+            let stored = (!recipients.is_nobody())
+                .then(|| SealedTable { digest: Digest::of(&bytes), bytes: bytes.len() as u64 });
+            Ok((bytes, stored))
         });
         let (bytes, sealed) = read.await?;
         table.sealed = sealed;

@@ -6,7 +6,7 @@
 //!
 //! This file speaks to the system's disk directly: it is the real side of the
 //! [`ObjectStore`] seam, as `store::s3` is the real side for a network.
-#![allow(clippy::disallowed_methods, reason = "this is the implementation of the seam that hides the disk")]
+#![expect(clippy::disallowed_methods, reason = "this is the implementation of the seam that hides the disk")]
 
 pub(super) mod upload;
 

@@ -2,7 +2,7 @@
 //!
 //! - A part is synced before its tag is given: a tag that was kept says what is on the disk after a crash.
 //! - Completing reads the file once and compares every part with its tag.
-#![allow(clippy::disallowed_methods, reason = "this is the implementation of the seam that hides the disk")]
+#![expect(clippy::disallowed_methods, reason = "this is the implementation of the seam that hides the disk")]
 
 use super::{Error, Failure, TEMPORARY, Tag, Upload, create_durably, is_absent, sync_dir, temporary_path};
 use std::fs;

@@ -40,6 +40,21 @@ pub(crate) struct Lags {
 }
 
 impl Lags {
+    /// The figures of a run that used so much processor time, in microseconds.
+    fn of(
+        args: &Args,
+        mut sorted_ms: Vec<u64>,
+        commits: usize,
+        objects: impl ExactSizeIterator<Item = u64>,
+        cpu_us: f64,
+    ) -> anyhow::Result<Lags> {
+        sorted_ms.sort_unstable();
+        let commits = f64::from(u32::try_from(commits)?);
+        let per_s = commits / Duration::from_secs(args.lag_seconds).as_secs_f64();
+        let cpu_us = cpu_us / commits.max(1.0);
+        Ok(Lags { sorted_ms, per_s, objects: objects.len(), bytes: objects.sum(), cpu_us })
+    }
+
     pub(crate) fn percentile(&self, percent: usize) -> u64 {
         let at = (self.sorted_ms.len() * percent / 100).min(self.sorted_ms.len().saturating_sub(1));
         self.sorted_ms.get(at).copied().unwrap_or(0)
@@ -74,16 +89,7 @@ pub(crate) fn cairn(args: &Args, s3: &S3, folder: &Path, archived: bool) -> anyh
             None => anyhow::ensure!(!archived, "a commit never came to the bucket"),
         }
     }
-    sorted_ms.sort_unstable();
-    let per_s = f64::from(u32::try_from(commits.len())?) / args.lag_seconds as f64;
-    let cpu_us = cpu / f64::from(u32::try_from(commits.len().max(1))?);
-    Ok(Lags {
-        sorted_ms,
-        per_s,
-        objects: seen.len(),
-        bytes: seen.iter().map(|(_, _, bytes)| bytes).sum(),
-        cpu_us,
-    })
+    Lags::of(args, sorted_ms, commits.len(), seen.iter().map(|(_, _, bytes)| *bytes), cpu)
 }
 
 type Stamp = [u8; 10];
@@ -203,16 +209,7 @@ pub(crate) fn litestream(args: &Args, s3: &S3, folder: &Path) -> anyhow::Result<
         let (_, arrived_ms, _) = arrival.context("a commit never came to the bucket")?;
         sorted_ms.push(arrived_ms.saturating_sub(*at_ms));
     }
-    sorted_ms.sort_unstable();
-    let per_s = f64::from(u32::try_from(commits.len())?) / args.lag_seconds as f64;
-    let cpu_us = cpu / f64::from(u32::try_from(commits.len().max(1))?);
-    Ok(Lags {
-        sorted_ms,
-        per_s,
-        objects: seen.len(),
-        bytes: seen.iter().map(|(_, _, bytes)| bytes).sum(),
-        cpu_us,
-    })
+    Lags::of(args, sorted_ms, commits.len(), seen.iter().map(|(_, _, bytes)| *bytes), cpu)
 }
 
 pub(crate) fn open_sqlite(path: &Path) -> anyhow::Result<rusqlite::Connection> {
