@@ -144,6 +144,7 @@ const fn is_usage(error: &DataDirError) -> bool {
         | DataDirError::Standby { .. }
         | DataDirError::Recovering { .. }
         | DataDirError::NotAlone { .. }
+        | DataDirError::Moved { .. }
         | DataDirError::Token { .. } => true,
         DataDirError::Identity(IdentityError::Newer { .. }) => true,
         DataDirError::Engine(error) => is_engine_usage(error),

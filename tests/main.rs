@@ -33,6 +33,7 @@ mod lifecycle;
 mod put_only;
 mod real_stores;
 mod recovery;
+mod recovery_default;
 mod recovery_live;
 mod recovery_standby;
 mod rig_checks;

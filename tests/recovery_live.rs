@@ -87,7 +87,6 @@ async fn a_database_of_the_archive_is_taken_in_as_new_and_in_place() -> TestResu
 
     refused(&mut restore(&late, ["--as-new", "copy"]), "there is a database called copy")?;
     refused(&mut restore(&late, ["--in-place", "nowhere"]), "there is no database nowhere")?;
-    refused(&mut restore(&late, ["--in-place", "default"]), "--as-new")?;
     refused(&mut restore("ffffffffffffffffffff", ["--as-new", "other"]), "the archive reaches")?;
     let listed = succeed(&mut command(&["db", "list", "--url", &server.url, "--token", TOKEN]))?.stdout;
     assert_eq!(listed.lines().count(), 3, "nothing is left of what was refused: {listed}");

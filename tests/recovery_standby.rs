@@ -7,7 +7,7 @@ use cairn::bench::client::{Error, Http, Session};
 use std::path::Path;
 
 /// Starts a standby of an archive.
-fn follow(data: &Path, archive: &str) -> TestResult<Server> {
+pub(crate) fn follow(data: &Path, archive: &str) -> TestResult<Server> {
     let mut command = cairn();
     command.args([
         "standby",

@@ -171,6 +171,16 @@ pub async fn read_all(archive: &Archive) -> Result<Vec<Catalog>> {
     Ok(catalogs)
 }
 
+/// The groups of which an archive holds anything, rising.
+///
+/// # Errors
+///
+/// What the store says when it cannot be listed.
+pub async fn groups(archive: &Archive) -> Result<BTreeSet<u64>> {
+    let (objects, _foreign) = list(archive).await?;
+    Ok(objects.iter().filter_map(|(name, _)| group_of(name.kind)).collect())
+}
+
 /// Every object of an archive, and the names that are not ours.
 async fn list(archive: &Archive) -> Result<(Vec<(Name, store::Object)>, Vec<String>)> {
     let (mut objects, mut foreign) = (Vec::new(), Vec::new());

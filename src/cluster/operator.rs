@@ -8,7 +8,7 @@ mod loading;
 mod nodes;
 
 pub use databases::{CreatedDatabase, DatabaseStatus};
-pub use loading::{LOAD_ROWS_MAX, LoadRow, Loaded, Ready};
+pub use loading::{LOAD_ROWS_MAX, LoadRow, Loaded, Ready, RecoveryStatus};
 pub use nodes::{GroupLineage, JoinAnswer, JoinRequest, MemberPlace, NodeChange, RegionStatus};
 
 use super::identity::Identity;

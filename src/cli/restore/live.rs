@@ -7,7 +7,9 @@
 use crate::admin::client::{Client, ClientError};
 use crate::cli::UsageError;
 use crate::cli::operate::usage;
-use crate::cluster::operator::{CreatedDatabase, DatabaseStatus, LOAD_ROWS_MAX, LoadRow, Loaded, Ready};
+use crate::cluster::operator::{
+    CreatedDatabase, DatabaseStatus, LOAD_ROWS_MAX, LoadRow, Loaded, Ready, RecoveryStatus,
+};
 use archiver::job::Job;
 use archiver::restore::{Ask, Destination, Scope};
 use engine::{Direction, Engine};
@@ -90,10 +92,6 @@ impl Live {
         let Some(name) = self.how.in_place.as_deref() else { return Ok(()) };
         match find(name) {
             None => Err(UsageError(format!("there is no database {name} to replace")).into()),
-            Some(found) if found.created_ms.is_none() => {
-                let reason = "the default database cannot be replaced: restore it with --as-new";
-                Err(UsageError(reason.to_owned()).into())
-            }
             Some(_) => Ok(()),
         }
     }
@@ -128,11 +126,10 @@ impl Live {
                 "loaded {rows} rows as {}\n  id            {}\n  path          {}\n  access token  {}\n",
                 database.name, database.id, database.path, made.token
             ),
-            Some(stamp) => format!(
-                "replaced the content of {} by {rows} rows\nthe old content is in the archive: restore it with \
-                 --group {} --at {stamp}, or in the same way at a time before this\n",
-                database.name,
-                ask_group(ask)
+            Some(RecoveryStatus { versionstamp, .. }) => format!(
+                "replaced the content of {name} by {rows} rows\nthe old content is in the archive: restore it with \
+                 --database {name} --at {versionstamp}\n",
+                name = database.name,
             ),
         })
     }
