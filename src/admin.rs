@@ -16,6 +16,7 @@
 //! | POST `/loading` | makes a database that nobody sees, to be filled: `name`, or null for one that is to replace another |
 //! | POST `/loading/<id>/rows` | writes rows to it, as [`LoadRow`](crate::cluster::operator::LoadRow) has them |
 //! | POST `/loading/<id>/finish` | shows it: under its name, or in the place of another: `replaces` |
+//! | GET `/archive` | how far the archive of each group at each place is, as the node that is asked knows |
 //! | GET `/jobs` | long work of the node that is asked |
 //! | POST `/jobs/<id>/cancel` | asks a job to stop |
 //! | PUT `/jobs/<id>/rate` | bounds its bytes a second: `bytesPerS`, or null |
@@ -27,6 +28,7 @@
 pub mod client;
 mod routes;
 
+use crate::archive::ArchiveReports;
 use crate::catalog::CatalogError;
 use crate::cluster::operator::{JoinRequest, Operator, OperatorError};
 use crate::cluster::seam::ClusterError;
@@ -38,6 +40,7 @@ use replication::{GroupId, NodeId};
 use routes::{Command, Refused};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::sync::Arc;
 
 /// Under which path the admin API is served.
 pub const ADMIN_PATH: &str = "/admin/v1";
@@ -53,6 +56,7 @@ struct ErrorBody<'a> {
 pub struct Admin {
     operator: Operator,
     jobs: Jobs,
+    archives: Option<Arc<ArchiveReports>>,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -103,7 +107,14 @@ struct Replaces {
 impl Admin {
     /// Answers through this operator, and shows these jobs.
     pub const fn new(operator: Operator, jobs: Jobs) -> Admin {
-        Admin { operator, jobs }
+        Admin { operator, jobs, archives: None }
+    }
+
+    /// Also says how far these archives are.
+    #[must_use]
+    pub fn with_archives(mut self, archives: Arc<ArchiveReports>) -> Admin {
+        self.archives = Some(archives);
+        self
     }
 
     /// Answers a request for a path after [`ADMIN_PATH`].
@@ -162,6 +173,9 @@ impl Admin {
             Command::FinishLoading(id) => {
                 let Replaces { replaces } = read(body)?;
                 operator.finish_loading(id, replaces.as_deref()).await.map(|ready| json(&ready))
+            }
+            Command::Archives => {
+                Ok(json(&self.archives.as_ref().map(|archives| archives.list()).unwrap_or_default()))
             }
             Command::Jobs => {
                 let jobs = self.jobs.list().into_iter().map(JobReport::from);

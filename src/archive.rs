@@ -7,10 +7,12 @@
 mod behind;
 mod follow;
 mod pruning;
+mod report;
 mod shipper;
 mod verifying;
 
 pub use behind::{Behind, refuse_if_behind};
+pub use report::{ArchiveReports, ArchiveStatus};
 pub use verifying::Verified;
 
 use crate::config::Settings;

@@ -10,6 +10,7 @@
 
 pub mod archive;
 mod archive_args;
+mod archive_status;
 pub mod bench;
 pub mod cluster;
 mod columns;
