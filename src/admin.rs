@@ -8,6 +8,8 @@
 //! | POST `/cluster/nodes/<id>/promote` | gives a learner a vote |
 //! | DELETE `/cluster/nodes/<id>` | takes a node out; `?force=true` although a majority may be lost |
 //! | POST `/cluster/transfer-leader` | hands over the lead: `node`, and `group` unless all |
+//! | POST `/cluster/seal` | takes no more writes, in any group: `reason`; says where each group ends |
+//! | DELETE `/cluster/seal` | takes writes again |
 //! | GET `/cluster/regions` | which regions there are |
 //! | PUT `/cluster/regions` | where leaders are kept: `primary`, or null |
 //! | GET `/databases` | which databases there are |
@@ -88,6 +90,12 @@ struct Primary {
 
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Reason {
+    reason: String,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Named {
     name: String,
 }
@@ -115,6 +123,11 @@ impl Admin {
     pub fn with_archives(mut self, archives: Arc<ArchiveReports>) -> Admin {
         self.archives = Some(archives);
         self
+    }
+
+    /// Says so when another cluster goes on from this one.
+    pub fn ended(&self) -> Option<String> {
+        self.archives.as_ref()?.ended()
     }
 
     /// Answers a request for a path after [`ADMIN_PATH`].
@@ -152,6 +165,11 @@ impl Admin {
                 let moved = operator.transfer_leader(group.map(GroupId), NodeId(node)).await;
                 moved.map(|change| json(&change))
             }
+            Command::Seal => {
+                let Reason { reason } = read(body)?;
+                operator.seal(&reason).await.map(|sealed| json(&sealed))
+            }
+            Command::Unseal => operator.unseal().await.map(|unsealed| json(&unsealed)),
             Command::Regions => operator.regions().await.map(|regions| json(&regions)),
             Command::SetPrimaryRegion => {
                 let Primary { primary } = read(body)?;

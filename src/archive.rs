@@ -207,6 +207,7 @@ impl From<&Shown> for ArchiveLag {
             bytes: status.bytes,
             gaps: status.gaps,
             failing: status.is_failing(),
+            ended: status.ended,
         }
     }
 }

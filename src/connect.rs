@@ -201,7 +201,8 @@ impl Connect {
         let reason = if *self.stopping.borrow() {
             Some("the server is stopping".to_owned())
         } else {
-            self.default.database.refuses_writes()
+            let ended = || self.admin.as_ref().and_then(Admin::ended);
+            self.default.database.refuses_writes().or_else(ended)
         };
         match reason {
             None => wire::text(StatusCode::OK, "ready\n".to_owned()),
@@ -254,7 +255,14 @@ async fn snapshot_read(
 
 async fn atomic_write(keyspace: &Keyspace, body: &[u8]) -> Result<Response<Body>, Error> {
     let write = write::decode(body, keyspace.number, keyspace.database.request_id())?;
+    if let Some(seal) = keyspace.database.sealed() {
+        return Err(Error::Sealed(seal.reason));
+    }
     let outcome = keyspace.database.write(write, body.len()).await?;
+    if keyspace.database.sealed().is_some() {
+        // It may stand after the end, and then another cluster goes on without it.
+        return Err(Error::OutcomeUnknown);
+    }
     Ok(wire::protobuf(&write::encode(outcome)?))
 }
 

@@ -25,7 +25,8 @@ fn restore_into(server: &Server, archive: &str, at: &str, in_place: &str) -> Tes
     until("the point can be restored", || {
         let live = ["--into", &server.url, "--token", TOKEN, "--in-place", in_place];
         let ended = run(cairn().args(["restore", "--from", archive, "--at", at]).args(live))?;
-        let too_early = ["the archive reaches", "does not hold", "no archive"];
+        let too_early =
+            ["the archive reaches", "does not hold", "no archive", "nothing in the archive can be restored"];
         let waits = too_early.iter().any(|words| ended.stderr.contains(words));
         ensure!(ended.code == Some(0) || waits, "{}", ended.stderr);
         Ok((ended.code == Some(0)).then_some(ended.stdout))

@@ -10,6 +10,7 @@
 pub mod archive;
 pub mod catalog;
 pub mod checkpoint;
+pub mod end;
 mod envelope;
 mod error;
 mod fetch;

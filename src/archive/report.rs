@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// How far the archive of a group at a target is, as one node sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ArchiveStatus {
     /// The group.
@@ -42,6 +42,8 @@ pub struct ArchiveStatus {
     pub checkpoint_ms: Option<u64>,
     /// Gaps since this node began to ship.
     pub gaps: u64,
+    /// Whether the lineage has ended there, because another cluster goes on from it.
+    pub ended: bool,
     /// Why shipping, or checkpoints, stand still.
     pub error: Option<String>,
 }
@@ -70,6 +72,15 @@ impl Shipping {
 }
 
 impl ArchiveReports {
+    /// Says so when another cluster goes on from this one, as an archive says.
+    pub fn ended(&self) -> Option<String> {
+        let (shown, _) = self.shown.iter().find(|(shown, _)| shown.status.borrow().ended)?;
+        let target = &shown.target;
+        Some(format!(
+            "the archive {target} says that another cluster goes on from this one: see cairn archive status"
+        ))
+    }
+
     /// How each archive stands.
     pub fn list(&self) -> Vec<ArchiveStatus> {
         self.shown.iter().map(|(shown, database)| report(shown, database)).collect()
@@ -98,6 +109,7 @@ fn report(shown: &Shown, database: &Database) -> ArchiveStatus {
         backlog_bytes: status.backlog_bytes,
         checkpoint_ms: status.checkpoint_ms,
         gaps: status.gaps,
+        ended: status.ended,
         error: status.error.clone().or_else(|| status.checkpoint_error.clone()),
     }
 }

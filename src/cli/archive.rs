@@ -124,7 +124,8 @@ const fn group_of(kind: &Kind) -> Option<u64> {
         Kind::Segment(group, _)
         | Kind::Checkpoint(group, _)
         | Kind::Table(group, _)
-        | Kind::Pruned(group, _) => Some(*group),
+        | Kind::Pruned(group, _)
+        | Kind::End(group, _) => Some(*group),
     }
 }
 
@@ -166,6 +167,7 @@ const fn kind_of(kind: &Kind) -> &'static str {
         Kind::Checkpoint(..) => "checkpoint",
         Kind::Table(..) => "table",
         Kind::Pruned(..) => "pruned",
+        Kind::End(..) => "end",
     }
 }
 

@@ -7,6 +7,7 @@ use crate::admin::client::Client;
 use crate::archive::ArchiveStatus;
 use archiver::catalog::rfc3339;
 use archiver::verify::Position;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What was shipped of each group to the archive at `location`, as the cluster recorded it. Ask before the archive is listed.
@@ -16,27 +17,36 @@ use std::time::Duration;
 /// A [`UsageError`] when the cluster cannot be asked, or does not ship there.
 pub(super) async fn positions(client: &Client, location: &str) -> anyhow::Result<Vec<Position>> {
     let all: Vec<ArchiveStatus> = client.get("/archive").await.map_err(usage)?;
-    let same =
-        |status: &&ArchiveStatus| status.target.trim_end_matches('/') == location.trim_end_matches('/');
-    let here: Vec<&ArchiveStatus> = all.iter().filter(same).collect();
+    let mut positions = Vec::new();
+    for status in at(&all, location)? {
+        let Some(shipped) = &status.shipped else { continue };
+        let malformed = |_| anyhow::anyhow!("the cluster said a versionstamp that is none: {shipped}");
+        positions.push(Position {
+            group: status.group,
+            stamp: shipped.parse().map_err(malformed)?,
+            checkpoint: None,
+        });
+    }
+    Ok(positions)
+}
+
+/// Of the archives of a cluster those at `location`.
+///
+/// # Errors
+///
+/// A [`UsageError`] when there is none.
+pub(super) fn at(all: &[ArchiveStatus], location: &str) -> anyhow::Result<Vec<ArchiveStatus>> {
+    let place = |text: &str| text.trim_end_matches('/').to_owned();
+    let here: Vec<ArchiveStatus> =
+        all.iter().filter(|status| place(&status.target) == place(location)).cloned().collect();
     if here.is_empty() {
-        let mut targets: Vec<&str> = all.iter().map(|status| status.target.as_str()).collect();
-        targets.dedup();
-        targets.sort_unstable();
-        targets.dedup();
+        let targets: BTreeSet<&str> = all.iter().map(|status| status.target.as_str()).collect();
+        let targets: Vec<&str> = targets.into_iter().collect();
         let to = if targets.is_empty() { "nowhere".to_owned() } else { targets.join(", ") };
         let text = format!("the cluster ships to {to}, not to {location}: name that, or give --position");
         return Err(UsageError(text).into());
     }
-    let mut positions = Vec::new();
-    for status in here {
-        let Some(shipped) = &status.shipped else { continue };
-        let stamp = shipped.parse().map_err(|_malformed| {
-            anyhow::anyhow!("the cluster said a versionstamp that is none: {shipped}")
-        })?;
-        positions.push(Position { group: status.group, stamp, checkpoint: None });
-    }
-    Ok(positions)
+    Ok(here)
 }
 
 /// A line for each group and target.
@@ -62,10 +72,18 @@ pub(super) fn text(all: &[ArchiveStatus]) -> String {
             at,
             behind,
             ships,
-            status.error.as_ref().map_or_else(|| "ok".to_owned(), |error| format!("failing: {error}")),
+            state(status),
         ]);
     }
     columns(&rows, "")
+}
+
+fn state(status: &ArchiveStatus) -> String {
+    match &status.error {
+        None => "ok".to_owned(),
+        Some(error) if status.ended => format!("ended: {error}"),
+        Some(error) => format!("failing: {error}"),
+    }
 }
 
 #[cfg(test)]
@@ -88,6 +106,7 @@ mod tests {
             backlog_bytes: 9,
             checkpoint_ms: None,
             gaps: 0,
+            ended: false,
             error: Some("no bucket".to_owned()),
         };
         let shown = text(&[status]);

@@ -103,6 +103,9 @@ pub enum Error {
         "This server is a standby: it serves reads of what it has, and nothing else. Use the cluster that it follows, or promote it."
     )]
     Standby,
+    /// Another cluster is to go on from here.
+    #[error("This cluster is sealed and takes no writes: {0}. Nothing was written.")]
+    Sealed(String),
     /// Nobody would deliver the message.
     #[error(
         "This server cannot deliver queue messages yet, so it does not accept them: nothing was written."
@@ -136,7 +139,7 @@ impl Error {
     pub const fn status(&self) -> StatusCode {
         match self {
             Error::NotFound => StatusCode::NOT_FOUND,
-            Error::Standby => StatusCode::FORBIDDEN,
+            Error::Standby | Error::Sealed(_) => StatusCode::FORBIDDEN,
             Error::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Error::MalformedAuthorization | Error::InvalidToken => StatusCode::UNAUTHORIZED,
             Error::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,

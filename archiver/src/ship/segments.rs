@@ -48,13 +48,18 @@ impl Shipper {
             },
         };
         self.prepared = Some(prepared.clone());
+        self.refuse_after_end().await?;
         if !self.confirm_last_checkpoint().await? {
             return self.begin_checkpoint().await.map(Some);
         }
         self.announce().await?;
         let Prepared { name, bytes, end, consumed, .. } = prepared;
         let len = bytes.len() as u64;
-        self.put(Kind::Segment(self.settings.group, name), bytes).await?;
+        if let Err(error) = self.put(Kind::Segment(self.settings.group, name), bytes).await {
+            // Who could not reach the archive does not know what became of the lineage meanwhile.
+            self.asked_for_end = false;
+            return Err(error);
+        }
         let mut mark = self.mark.clone();
         mark.position = end;
         mark.bytes_since_checkpoint += len;
