@@ -166,6 +166,7 @@ const fn is_engine_usage(error: &engine::Error) -> bool {
 const fn is_archive_usage(error: &archiver::Error) -> bool {
     match error {
         archiver::Error::Target { .. } | archiver::Error::Plan(_) | archiver::Error::Sealed { .. } => true,
+        archiver::Error::NoRoom { .. } => true,
         archiver::Error::Store(error) => is_store_usage(error),
         archiver::Error::Engine(error) => is_engine_usage(error),
         _ => false,

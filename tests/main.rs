@@ -6,6 +6,7 @@
 mod rig;
 mod support;
 
+mod archive_trouble;
 mod bad_input;
 mod cluster_archive;
 mod cluster_bad_input;
