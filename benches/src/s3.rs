@@ -66,7 +66,7 @@ impl S3 {
         Ok(server)
     }
 
-    /// A folder of the filer is a bucket.
+    /// A folder of the filer is a bucket; it may have been made while the rest was not ready.
     fn makes_bucket(&self, filer: u16) -> bool {
         use std::io::{Read, Write};
         let ask = || -> std::io::Result<bool> {
@@ -78,7 +78,7 @@ impl S3 {
             )?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer)?;
-            Ok(answer.starts_with("HTTP/1.1 201"))
+            Ok(["HTTP/1.1 201", "HTTP/1.1 409"].iter().any(|status| answer.starts_with(status)))
         };
         ask().unwrap_or(false) && TcpStream::connect(("127.0.0.1", self.port)).is_ok()
     }

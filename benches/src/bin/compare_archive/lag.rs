@@ -185,6 +185,8 @@ pub(crate) fn litestream(args: &Args, s3: &S3, folder: &Path) -> anyhow::Result<
         .args(["replicate", "-log-level", "error", "-config"])
         .arg(&config)
         .envs(CREDENTIALS)
+        // Its S3 client ends on one, and the server here speaks plain HTTP.
+        .env_remove("AWS_CA_BUNDLE")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()

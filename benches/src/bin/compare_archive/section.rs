@@ -42,7 +42,7 @@ pub(crate) fn lag(figures: &Figures) -> String {
     let rows = [
         ("cairn, no archive", &figures.lag_without),
         ("cairn", &figures.lag),
-        ("Litestream, SQLite", &figures.lag_litestream),
+        ("Litestream, without SQLite", &figures.lag_litestream),
     ];
     let mut out = String::from("### From the acknowledgement of a commit until it is in the bucket\n\n");
     line(&mut out, "| | commits/s | p50 ms | p95 ms | p99 ms | max ms | objects | MB | CPU µs a commit |");
