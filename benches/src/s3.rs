@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use std::fs::File;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,12 +15,15 @@ pub const CREDENTIALS: [(&str, &str); 2] =
     [("AWS_ACCESS_KEY_ID", "cairn-bench"), ("AWS_SECRET_ACCESS_KEY", "cairn-bench-secret")];
 /// How long the server may take to begin.
 const START_MAX: Duration = Duration::from_secs(60);
+/// How long it may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// The server; killed when dropped.
 #[derive(Debug)]
 pub struct S3 {
     child: Child,
     port: u16,
+    metrics: u16,
 }
 
 impl S3 {
@@ -37,7 +41,7 @@ impl S3 {
         let identity = format!(r#"{{"name":"bench","credentials":{credentials},"actions":{actions}}}"#);
         std::fs::write(&identities, format!(r#"{{"identities":[{identity}]}}"#))?;
         let held: Vec<TcpListener> =
-            (0..8).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<_>>()?;
+            (0..9).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<_>>()?;
         let ports: Vec<u16> =
             held.iter().map(|held| Ok(held.local_addr()?.port())).collect::<std::io::Result<_>>()?;
         drop(held);
@@ -48,14 +52,20 @@ impl S3 {
         command.arg(format!("-dir={}", folder.display()));
         command.arg(format!("-s3.config={}", identities.display()));
         let names = ["s3.port", "filer.port", "filer.port.grpc", "s3.port.grpc"];
-        let names =
-            names.into_iter().chain(["master.port", "master.port.grpc", "volume.port", "volume.port.grpc"]);
+        let names = names.into_iter().chain([
+            "master.port",
+            "master.port.grpc",
+            "volume.port",
+            "volume.port.grpc",
+            "metricsPort",
+        ]);
         for (name, port) in names.zip(&ports) {
             command.arg(format!("-{name}={port}"));
         }
         let log = File::create(folder.join("log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let mut server = S3 { child: command.spawn().context("cannot start weed")?, port: ports[0] };
+        let mut server =
+            S3 { child: command.spawn().context("cannot start weed")?, port: ports[0], metrics: ports[8] };
         let begun = Instant::now();
         while !server.makes_bucket(ports[1]) {
             let ended = server.child.try_wait()?;
@@ -68,19 +78,27 @@ impl S3 {
 
     /// A folder of the filer is a bucket; it may have been made while the rest was not ready.
     fn makes_bucket(&self, filer: u16) -> bool {
-        use std::io::{Read, Write};
-        let ask = || -> std::io::Result<bool> {
-            let mut stream = TcpStream::connect(("127.0.0.1", filer))?;
-            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-            write!(
-                stream,
-                "POST /buckets/{BUCKET}/ HTTP/1.1\r\nHost: filer\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            )?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(["HTTP/1.1 201", "HTTP/1.1 409"].iter().any(|status| answer.starts_with(status)))
-        };
-        ask().unwrap_or(false) && TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        let made = ask(filer, &format!("POST /buckets/{BUCKET}/ HTTP/1.1"));
+        let there = |answer: &str| ["HTTP/1.1 201", "HTTP/1.1 409"].iter().any(|is| answer.starts_with(is));
+        made.is_ok_and(|answer| there(&answer)) && TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+    }
+
+    /// Requests that it has had, of those kinds that a metric of its own names so (`PUT`, `POST`).
+    ///
+    /// # Errors
+    ///
+    /// When its metrics cannot be read.
+    pub fn requests(&self, kinds: &[&str]) -> anyhow::Result<u64> {
+        const TOTAL: &str = "SeaweedFS_s3_request_seconds_count{";
+        let text = ask(self.metrics, "GET /metrics HTTP/1.1")?;
+        let is_of = |line: &&str| kinds.iter().any(|kind| line.contains(&format!("type=\"{kind}\"")));
+        let lines = text.lines().filter(|line| line.starts_with(TOTAL)).filter(is_of);
+        lines
+            .map(|line| {
+                let (_, count) = line.rsplit_once(' ').context("a metric has a value")?;
+                Ok(count.trim().parse::<u64>()?)
+            })
+            .sum()
     }
 
     /// Where it answers.
@@ -100,4 +118,14 @@ impl Drop for S3 {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// What a port of this machine answers to a request without headers and body.
+fn ask(port: u16, request: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(ANSWER_MAX))?;
+    write!(stream, "{request}\r\nHost: weed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

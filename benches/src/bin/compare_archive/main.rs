@@ -5,6 +5,7 @@
 //! does its part of the same in the same run.
 
 mod bulk;
+mod foreground;
 mod lag;
 mod section;
 
@@ -29,14 +30,26 @@ pub(crate) struct Args {
     #[arg(long, default_value = "target/bench-data")]
     folder: PathBuf,
     /// Which parts to run
-    #[arg(long, default_values = ["lag", "checkpoint", "replay"], value_delimiter = ',')]
+    #[arg(long, default_values = ["lag", "foreground", "replay", "database", "checkpoint"], value_delimiter = ',')]
     parts: Vec<String>,
     /// How long the rate of writes is kept, in seconds
     #[arg(long, default_value_t = 30)]
     lag_seconds: u64,
+    /// How long nothing is written then, in seconds
+    #[arg(long, default_value_t = 20)]
+    idle_seconds: u64,
     /// The size of the checkpoint, in gibibytes
     #[arg(long, default_value_t = 5)]
     gib: u64,
+    /// The size of the database whose checkpoint goes up while clients write, in gibibytes
+    #[arg(long, default_value_t = 3)]
+    foreground_gib: u64,
+    /// Commits a second meanwhile
+    #[arg(long, default_value_t = 2_000)]
+    foreground_rate: u32,
+    /// The size of the archive of a hundred databases of which one is brought back, in mebibytes
+    #[arg(long, default_value_t = 2_048)]
+    databases_mib: u64,
     /// The size of Litestream's database, in mebibytes
     #[arg(long, default_value_t = 1_024)]
     litestream_mib: u64,
@@ -68,6 +81,16 @@ fn main() -> anyhow::Result<()> {
         figures.lag = Some(lag::cairn(&args, &s3, &within("with"), true)?);
         figures.lag_litestream = Some(lag::litestream(&args, &s3, &within("litestream"))?);
         eprintln!("{}", section::lag(&figures));
+    }
+    if has("foreground") {
+        figures.foreground = Some(foreground::measure(&args, &s3, &within("foreground"))?);
+        std::fs::remove_dir_all(within("foreground"))?;
+        eprintln!("{}", section::foreground(&figures));
+    }
+    if has("database") {
+        figures.database = Some(bulk::one_database(&args, &s3, &within("database"))?);
+        std::fs::remove_dir_all(within("database"))?;
+        eprintln!("{}", section::bulk(&figures));
     }
     if has("replay") {
         figures.replay_per_s = Some(bulk::replay(&args, &s3, &within("replay"))?);
