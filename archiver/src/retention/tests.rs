@@ -78,6 +78,14 @@ fn a_damaged_checkpoint_is_nothing_to_rely_on() {
 }
 
 #[test]
+fn a_checkpoint_from_which_nothing_goes_on_is_nothing_to_rely_on() {
+    let segments = Builder::new(0, 1).segment(0, 0, 10).segment(0, 10, 20);
+    // The one at 10 is of another history under the same lineage.
+    let removal = choose(&segments.checkpoint(0, 7).checkpoint(1, 10).0, 1 << 40, &window(1));
+    assert_eq!((removal.below, lasts(&removal)), (stamp(7), vec![]));
+}
+
+#[test]
 fn tables_stay_while_they_are_named_or_young() {
     let mut history = history().0;
     let digest = |n: u8| TableName { digest: TableDigest([n; 32]), sealed: None };
