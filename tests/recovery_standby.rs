@@ -24,6 +24,18 @@ pub(crate) fn follow(data: &Path, archive: &str) -> TestResult<Server> {
     Serve::of(command).start()
 }
 
+/// Waits until something can be restored of the catalog and of the data.
+fn both_groups_are_in(archive: &str) -> TestResult {
+    until("both groups are in the archive", || {
+        let listed = run(cairn().args(["pitr", "list", "--json", "--from", archive]))?;
+        let listing: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap_or_default();
+        let has_windows =
+            |one: &&serde_json::Value| one["windows"].as_array().is_some_and(|all| !all.is_empty());
+        let lineages = listing["lineages"].as_array();
+        Ok(lineages.filter(|all| all.iter().filter(has_windows).count() == 2).map(drop))
+    })
+}
+
 #[tokio::test]
 async fn a_standby_follows_serves_reads_refuses_writes_and_takes_over() -> TestResult {
     let (data, store, aside) = (tempfile::tempdir()?, tempfile::tempdir()?, tempfile::tempdir()?);
@@ -32,10 +44,7 @@ async fn a_standby_follows_serves_reads_refuses_writes_and_takes_over() -> TestR
     let mut client = server.connect().await?;
     let key = writes::key(&["k"]);
     writes::commit(&mut client, vec![writes::set(&key, b"first")]).await?;
-    until("something is in the archive", || {
-        let listed = run(cairn().args(["pitr", "list", "--from", &archive]))?;
-        Ok((listed.code == Some(0)).then_some(()))
-    })?;
+    both_groups_are_in(&archive)?;
     let standby = follow(aside.path(), &archive)?;
     let mut reader = Session::open(&standby.url, TOKEN, Http::One).await?.connect().await?;
     for round in 0..5 {
@@ -115,11 +124,7 @@ async fn a_cluster_is_sealed_and_everything_it_acknowledged_is_in_the_promoted_s
     let server = serve()?;
     let mut client = server.connect().await?;
     writes::commit(&mut client, vec![writes::set(&writes::key(&["first"]), b"v")]).await?;
-    until("both groups are in the archive", || {
-        let listed = run(cairn().args(["pitr", "list", "--json", "--from", &archive]))?;
-        let listing: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap_or_default();
-        Ok(listing["lineages"].as_array().filter(|all| all.len() == 2).map(drop))
-    })?;
+    both_groups_are_in(&archive)?;
     follow(aside.path(), &archive)?.stop()?;
 
     // Promoted while a client writes: what it was told is there, and then it is told why not.
