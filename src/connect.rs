@@ -260,8 +260,8 @@ async fn atomic_write(keyspace: &Keyspace, body: &[u8]) -> Result<Response<Body>
     }
     let outcome = keyspace.database.write(write, body.len()).await?;
     if keyspace.database.sealed().is_some() {
-        // It may stand after the end, and then another cluster goes on without it.
-        return Err(Error::OutcomeUnknown);
+        // Another cluster may go on without it.
+        return Err(Error::SealedMeanwhile);
     }
     Ok(wire::protobuf(&write::encode(outcome)?))
 }

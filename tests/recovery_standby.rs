@@ -123,7 +123,8 @@ async fn a_cluster_is_sealed_and_everything_it_acknowledged_is_in_the_promoted_s
     let serve = || Serve::on(data.path()).flag("--archive", &archive).start();
     let server = serve()?;
     let mut client = server.connect().await?;
-    writes::commit(&mut client, vec![writes::set(&writes::key(&["first"]), b"v")]).await?;
+    let key = writes::key(&["first"]);
+    writes::commit(&mut client, vec![writes::set(&key, b"v")]).await?;
     both_groups_are_in(&archive)?;
     follow(aside.path(), &archive)?.stop()?;
 
@@ -146,12 +147,21 @@ async fn a_cluster_is_sealed_and_everything_it_acknowledged_is_in_the_promoted_s
     let promoted = Serve::on(aside.path()).flag("--archive", "none").start()?;
     let mut reader = promoted.connect().await?;
     for number in 0..acknowledged {
-        let key = writes::key(&[&format!("{number:06}")]);
-        assert!(reader.get(&key).await?.is_some(), "write {number} of {acknowledged} was acknowledged");
+        let number_key = writes::key(&[&format!("{number:06}")]);
+        assert!(
+            reader.get(&number_key).await?.is_some(),
+            "write {number} of {acknowledged} was acknowledged"
+        );
     }
     writes::commit(&mut reader, vec![writes::set(&writes::key(&["after"]), b"v")]).await?;
     drop(reader);
     promoted.stop()?;
+
+    let late = writes::commit(&mut client, vec![writes::set(&key, b"late")]).await;
+    match late.expect_err("a write after the end is refused").downcast_ref::<Error>() {
+        Some(Error::Status { status: 403, text }) => assert!(text.contains("Nothing was written"), "{text}"),
+        other => panic!("a write after the end is refused with 403: {other:?}"),
+    }
 
     // The old side says so wherever it is asked, and goes on only when somebody wants that.
     let address = server.address().to_owned();

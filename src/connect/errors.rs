@@ -106,6 +106,9 @@ pub enum Error {
     /// Another cluster is to go on from here.
     #[error("This cluster is sealed and takes no writes: {0}. Nothing was written.")]
     Sealed(String),
+    /// The cluster was sealed while the write was under way: it may stand after the end.
+    #[error("write outcome unknown: the cluster was sealed while this write was under way")]
+    SealedMeanwhile,
     /// Nobody would deliver the message.
     #[error(
         "This server cannot deliver queue messages yet, so it does not accept them: nothing was written."
@@ -144,7 +147,7 @@ impl Error {
             Error::MalformedAuthorization | Error::InvalidToken => StatusCode::UNAUTHORIZED,
             Error::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Error::DiskFull(_) | Error::TooManyWatches => StatusCode::TOO_MANY_REQUESTS,
-            Error::OutcomeUnknown | Error::StorageFailed => StatusCode::CONFLICT,
+            Error::OutcomeUnknown | Error::SealedMeanwhile | Error::StorageFailed => StatusCode::CONFLICT,
             Error::Stopping | Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Error::InvalidDatabaseId
             | Error::InvalidProtocolVersion
