@@ -1,6 +1,7 @@
 //! The content of the default database is replaced while it is served, and what it was can be had again.
 
 use crate::recovery_standby::follow;
+use crate::rig::cluster::Cluster;
 use crate::rig::server::{Serve, Server, cairn, run, succeed};
 use crate::rig::{TOKEN, TestResult, http, now_ms, until, writes};
 use anyhow::{Context, ensure};
@@ -155,4 +156,54 @@ async fn the_default_database_is_replaced_in_place_and_what_it_was_comes_back() 
     assert_eq!(listed.lines().count(), 2, "the default database is listed once: {listed}");
     drop(client);
     server.stop()
+}
+
+/// Reads through a node until the value is the expected one: a node learns of a replacement by its replica of the catalog.
+async fn comes_to_show(client: &mut Client, key: &str, expected: Option<&str>) -> TestResult {
+    let bound_ms = now_ms() + 30_000;
+    while value(client, key).await?.as_deref() != expected {
+        ensure!(now_ms() < bound_ms, "the node comes to show {key} as {expected:?}");
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_node_of_a_cluster_follows_a_replacement_and_a_seal() -> TestResult {
+    let (folder, store) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let archive = format!("file://{}", store.path().display());
+    let cluster = Cluster::archiving(folder.path(), 3, &archive, &[])?;
+    let mut client = cluster.connect(0).await?;
+    let early = put(&mut client, "k", "first").await?;
+    put(&mut client, "k", "second").await?;
+    put(&mut client, "later", "second").await?;
+    let told = until("the point can be restored", || {
+        let live = ["--into", &cluster.url(1), "--token", TOKEN, "--in-place", "default"];
+        let ended = run(cairn().args(["restore", "--from", &archive, "--at", &early]).args(live))?;
+        Ok((ended.code == Some(0)).then_some(ended.stdout))
+    })?;
+    ensure!(told.contains("replaced the content of default by 1 rows"), "{told}");
+    for position in 0..3 {
+        let mut client = cluster.connect(position).await?;
+        comes_to_show(&mut client, "k", Some("first")).await?;
+        comes_to_show(&mut client, "later", None).await?;
+        put(&mut client, &format!("node{position}"), "v").await?;
+    }
+    let operate = |position: usize, what: &[&str]| {
+        succeed(cairn().args(what).args(["--url", &cluster.url(position), "--token", TOKEN]))
+    };
+    operate(1, &["cluster", "seal", "--reason", "moved"])?;
+    for position in 0..3 {
+        let mut client = cluster.connect(position).await?;
+        let refused =
+            put(&mut client, "late", "v").await.expect_err("no node acknowledges a write after the end");
+        ensure!(refused.to_string().contains("sealed"), "{refused:#}");
+    }
+    operate(2, &["cluster", "unseal"])?;
+    let bound_ms = now_ms() + 30_000;
+    while put(&mut client, "late", "v").await.is_err() {
+        ensure!(now_ms() < bound_ms, "the cluster takes writes again");
+        tokio::task::yield_now().await;
+    }
+    Ok(())
 }
