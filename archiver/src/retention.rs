@@ -16,6 +16,7 @@ mod policy;
 
 pub use policy::{Kept, Policy, RESTORE_GRACE_MS};
 
+use crate::bugs::{self, Bug};
 use crate::catalog::{CheckpointEntry, History};
 use crate::checkpoint::Table;
 use crate::layout::{CheckpointName, Kind, PrunedName, SegmentName, TableName};
@@ -65,6 +66,7 @@ pub fn choose(history: &History, now_ms: u64, policy: &Policy) -> Removal {
         removal.below = below;
         let mut kept = points(history, now_ms, policy);
         kept.extend(points(history, then_ms, policy));
+        kept.retain(|_| !bugs::seeded(Bug::KeptPointPruned));
         let checkpoints = history.checkpoints.iter().map(|entry| entry.name);
         removal.checkpoints = checkpoints.filter(|name| name.stamp < below && !kept.contains(name)).collect();
         let segments = history.segments.iter().map(|segment| segment.name);
@@ -100,7 +102,10 @@ pub fn points(history: &History, now_ms: u64, policy: &Policy) -> BTreeSet<Check
 /// from it.
 fn base(history: &History, oldest_ms: u64) -> Option<Versionstamp> {
     let windows = history.windows();
-    let before = |entry: &&CheckpointEntry| entry.whole().is_some() && entry.name.time_ms <= oldest_ms;
+    let before = |entry: &&CheckpointEntry| {
+        let is_before = entry.name.time_ms <= oldest_ms || bugs::seeded(Bug::WindowCut);
+        entry.whole().is_some() && is_before
+    };
     history.checkpoints.iter().rev().filter(before).find_map(|entry| {
         let reached = history.window_from(&history.start_at(entry)).last.stamp;
         let around = windows.iter().filter(|window| window.holds_stamp(entry.name.stamp));

@@ -6,6 +6,7 @@ use crate::job::{Job, JobKind};
 use crate::prune::prune;
 use crate::restore::Point;
 use crate::retention::{Kept, Policy};
+use crate::ship::Step;
 use crate::verify::{Hole, verify};
 use bytes::Bytes;
 
@@ -119,5 +120,30 @@ async fn a_recorded_gap_is_told_from_a_loss() -> TestResult {
     let report = verify(&world.archive(), 1, &Job::unwatched(JobKind::Restore)).await?;
     assert_eq!(report.problems, []);
     assert_eq!(report.holes, [Hole { group: 1, after: before, before: after, pruned: false }]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_shipped_beside_a_checkpoint_that_never_arrived_is_in_the_gap() -> TestResult {
+    let mut world = days(25, 3).await?;
+    let after = world.last()?.stamp;
+    let names = world.store.names();
+    let last = names.iter().rfind(|name| name.ends_with(".ckpt")).ok_or("a checkpoint")?;
+    world.store.tamper(last, None);
+    world.reopen()?;
+    world.commit(2)?;
+    world.engine.seal_segment()?;
+    assert_eq!(world.shipper.step().await?, Step::CheckpointBegun);
+    world.commit(2)?;
+    world.engine.seal_segment()?;
+    assert!(matches!(world.shipper.step().await?, Step::Segment(_)), "segments do not wait for it");
+    // It dies before the checkpoint is there, and the next one stands later.
+    world.reopen()?;
+    world.commit(2)?;
+    world.ship().await?;
+    let before = world.last()?.stamp;
+    let report = verify(&world.archive(), 1, &Job::unwatched(JobKind::Verify)).await?;
+    assert_eq!(report.problems, []);
+    assert_eq!(report.holes, [Hole { group: 1, after, before, pruned: false }]);
     Ok(())
 }
