@@ -1,6 +1,7 @@
 //! The archive of a served database: where it is, shipping to it, and for how long it is kept.
 //!
-//! - Shipping never stands in the way of a write: an archive that cannot be reached is waited for.
+//! - Shipping never stands in the way of a write: an archive that cannot be reached is waited for, and what is sent there is read,
+//!   hashed, signed and encrypted on threads of its own that give way to those that answer clients.
 //! - Progress goes through the write pipeline, as a log entry of its own.
 //! - Only what is kept beside the data, or is said to be kept for some time, is ever removed.
 
@@ -22,11 +23,14 @@ use archiver::ship::{Follower, Keep, Shipper, Status, follow};
 use archiver::store::{self, ObjectStore};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// How long a stop waits for the last commits to be shipped.
 const LAST_SHIPPING: Duration = Duration::from_secs(10);
+/// How much the archive's threads give way: while others want the processor, they get about a tenth of it.
+const NICE: i32 = 10;
 
 /// Opens the archives that the settings name. Sends no request.
 ///
@@ -66,10 +70,41 @@ fn is_one_place(one: &str, other: &str) -> bool {
 /// Shipping in the background: every group to every target.
 #[derive(Debug)]
 pub struct Shipping {
+    threads: Threads,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<Option<Shipper>>>,
     shown: Vec<Shown>,
     verified: Verified,
+}
+
+/// The archive's own threads: one that drives all requests, and others for what blocks.
+#[derive(Debug)]
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn start() -> std::io::Result<Threads> {
+        let give_way = || {
+            if let Err(error) = rustix::process::nice(NICE) {
+                tracing::debug!(%error, "the archive's threads do not give way");
+            }
+        };
+        let mut threads = tokio::runtime::Builder::new_multi_thread();
+        threads.worker_threads(1).thread_name("archive").on_thread_start(give_way).enable_all();
+        Ok(Threads(Some(threads.build()?)))
+    }
+
+    fn handle(&self) -> &Handle {
+        self.0.as_ref().expect("only a drop takes it").handle()
+    }
+}
+
+impl Drop for Threads {
+    /// What still runs is left to end with the process: a runtime must not wait inside another.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// How shipping of a group to a target goes.
@@ -81,22 +116,28 @@ struct Shown {
 }
 
 impl Shipping {
-    /// Starts to ship. Call it inside the runtime, before the engines are maintained, so that no segment is removed that
-    /// has not been shipped.
+    /// Starts to ship. Call it before the engines are maintained, so that no segment is removed that has not been shipped.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives it no threads.
     pub fn start(
         stores: &[Arc<dyn ObjectStore>],
         settings: &Settings,
         dir: &DataDir,
         groups: &[Database],
         jobs: &Jobs,
-    ) -> Shipping {
+    ) -> std::io::Result<Shipping> {
         // Where a checkpoint was linked before there were several targets.
         if let Err(error) = std::fs::remove_dir_all(dir.scratch().join("checkpoint")) {
             tracing::debug!(%error, "there is no checkpoint of an earlier version");
         }
         let (stop, stopping) = watch::channel(false);
         let verified = Verified::default();
-        let mut shipping = Shipping { stop, tasks: Vec::new(), shown: Vec::new(), verified };
+        let threads = Threads::start()?;
+        let runtime = threads.handle().clone();
+        let _here = runtime.enter();
+        let mut shipping = Shipping { threads, stop, tasks: Vec::new(), shown: Vec::new(), verified };
         for database in groups {
             let replica: Arc<dyn follow::Replica> = Arc::new(database.clone());
             let (tell, ships) = watch::channel(follow::ships_now(&*replica));
@@ -139,7 +180,7 @@ impl Shipping {
             }
             pruning::start(stores, settings, database, ships, jobs, &stopping);
         }
-        shipping
+        Ok(shipping)
     }
 
     /// When each archive was last verified and found sound, for metrics.
@@ -162,18 +203,23 @@ impl Shipping {
     /// Ships what is committed and ends. The write pipeline must still be open.
     pub async fn finish(self) {
         self.stop.send_replace(true);
-        let drain = |task: JoinHandle<Option<Shipper>>| async move {
-            match task.await {
-                Ok(None) => true,
-                Ok(Some(mut shipper)) => shipper.drain(LAST_SHIPPING).await,
-                Err(error) => {
-                    tracing::error!(%error, "shipping ended before");
-                    true
+        let drain = |task: JoinHandle<Option<Shipper>>| {
+            self.threads.handle().spawn(async move {
+                match task.await? {
+                    None => Ok(true),
+                    Some(mut shipper) => Ok(shipper.drain(LAST_SHIPPING).await),
                 }
-            }
+            })
         };
-        let drained = futures::future::join_all(self.tasks.into_iter().map(drain)).await;
-        if !drained.into_iter().all(|drained| drained) {
+        let draining: Vec<_> = self.tasks.into_iter().map(drain).collect();
+        let drained = futures::future::join_all(draining).await;
+        let drained = drained.into_iter().map(|ended| {
+            ended.and_then(|drained| drained).unwrap_or_else(|error| {
+                tracing::error!(%error, "shipping ended before");
+                true
+            })
+        });
+        if drained.filter(|drained| !drained).count() > 0 {
             tracing::warn!("the last commits are not in the archive yet: the next start ships them");
         }
     }

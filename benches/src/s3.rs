@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use std::fs::File;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,12 +15,17 @@ pub const CREDENTIALS: [(&str, &str); 2] =
     [("AWS_ACCESS_KEY_ID", "cairn-bench"), ("AWS_SECRET_ACCESS_KEY", "cairn-bench-secret")];
 /// How long the server may take to begin.
 const START_MAX: Duration = Duration::from_secs(60);
+/// How long it may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// The server; killed when dropped.
 #[derive(Debug)]
 pub struct S3 {
     child: Child,
     port: u16,
+    metrics: u16,
+    /// What it keeps in memory, removed with it.
+    _memory: Option<tempfile::TempDir>,
 }
 
 impl S3 {
@@ -29,6 +35,24 @@ impl S3 {
     ///
     /// When it does not start.
     pub fn weed(binary: &Path, folder: &Path) -> anyhow::Result<S3> {
+        S3::start(Command::new(binary), folder, None)
+    }
+
+    /// Starts `weed` so that it takes as little as it can from what else runs on this machine, as one on another machine would:
+    /// its data is in memory, and it gives way to everybody.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn weed_aside(binary: &Path) -> anyhow::Result<S3> {
+        let memory = tempfile::tempdir_in("/dev/shm").context("cannot keep data in memory")?;
+        let mut command = Command::new("nice");
+        command.args(["-n", "19"]).arg(binary);
+        let folder = memory.path().to_owned();
+        S3::start(command, &folder, Some(memory))
+    }
+
+    fn start(mut command: Command, folder: &Path, memory: Option<tempfile::TempDir>) -> anyhow::Result<S3> {
         std::fs::create_dir_all(folder)?;
         let identities = folder.join("identities.json");
         let [(_, key), (_, secret)] = CREDENTIALS;
@@ -37,25 +61,30 @@ impl S3 {
         let identity = format!(r#"{{"name":"bench","credentials":{credentials},"actions":{actions}}}"#);
         std::fs::write(&identities, format!(r#"{{"identities":[{identity}]}}"#))?;
         let held: Vec<TcpListener> =
-            (0..8).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<_>>()?;
+            (0..9).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<_>>()?;
         let ports: Vec<u16> =
             held.iter().map(|held| Ok(held.local_addr()?.port())).collect::<std::io::Result<_>>()?;
         drop(held);
-        let mut command = Command::new(binary);
         command.arg("server").args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-s3.iam=false"]);
         command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]);
         command.args(["-master.volumeSizeLimitMB=1024", "-volume.max=40", "-volume.preStopSeconds=0"]);
         command.arg(format!("-dir={}", folder.display()));
         command.arg(format!("-s3.config={}", identities.display()));
         let names = ["s3.port", "filer.port", "filer.port.grpc", "s3.port.grpc"];
-        let names =
-            names.into_iter().chain(["master.port", "master.port.grpc", "volume.port", "volume.port.grpc"]);
+        let names = names.into_iter().chain([
+            "master.port",
+            "master.port.grpc",
+            "volume.port",
+            "volume.port.grpc",
+            "metricsPort",
+        ]);
         for (name, port) in names.zip(&ports) {
             command.arg(format!("-{name}={port}"));
         }
         let log = File::create(folder.join("log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let mut server = S3 { child: command.spawn().context("cannot start weed")?, port: ports[0] };
+        let child = command.spawn().context("cannot start weed")?;
+        let mut server = S3 { child, port: ports[0], metrics: ports[8], _memory: memory };
         let begun = Instant::now();
         while !server.makes_bucket(ports[1]) {
             let ended = server.child.try_wait()?;
@@ -66,21 +95,29 @@ impl S3 {
         Ok(server)
     }
 
-    /// A folder of the filer is a bucket.
+    /// A folder of the filer is a bucket; it may have been made while the rest was not ready.
     fn makes_bucket(&self, filer: u16) -> bool {
-        use std::io::{Read, Write};
-        let ask = || -> std::io::Result<bool> {
-            let mut stream = TcpStream::connect(("127.0.0.1", filer))?;
-            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-            write!(
-                stream,
-                "POST /buckets/{BUCKET}/ HTTP/1.1\r\nHost: filer\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            )?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer.starts_with("HTTP/1.1 201"))
-        };
-        ask().unwrap_or(false) && TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        let made = ask(filer, &format!("POST /buckets/{BUCKET}/ HTTP/1.1"));
+        let there = |answer: &str| ["HTTP/1.1 201", "HTTP/1.1 409"].iter().any(|is| answer.starts_with(is));
+        made.is_ok_and(|answer| there(&answer)) && TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+    }
+
+    /// Requests that it has had, of those kinds that a metric of its own names so (`PUT`, `POST`).
+    ///
+    /// # Errors
+    ///
+    /// When its metrics cannot be read.
+    pub fn requests(&self, kinds: &[&str]) -> anyhow::Result<u64> {
+        const TOTAL: &str = "SeaweedFS_s3_request_seconds_count{";
+        let text = ask(self.metrics, "GET /metrics HTTP/1.1")?;
+        let is_of = |line: &&str| kinds.iter().any(|kind| line.contains(&format!("type=\"{kind}\"")));
+        let lines = text.lines().filter(|line| line.starts_with(TOTAL)).filter(is_of);
+        lines
+            .map(|line| {
+                let (_, count) = line.rsplit_once(' ').context("a metric has a value")?;
+                Ok(count.trim().parse::<u64>()?)
+            })
+            .sum()
     }
 
     /// Where it answers.
@@ -100,4 +137,14 @@ impl Drop for S3 {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// What a port of this machine answers to a request without headers and body.
+fn ask(port: u16, request: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(ANSWER_MAX))?;
+    write!(stream, "{request}\r\nHost: weed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

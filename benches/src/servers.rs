@@ -93,6 +93,19 @@ impl Server {
         Ok(server)
     }
 
+    /// Ends it as a service manager does, and waits until it has ended.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be told, or does not end well.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        let pid = self.child.id().to_string();
+        anyhow::ensure!(Command::new("kill").args(["-TERM", &pid]).status()?.success(), "cannot stop {pid}");
+        let status = self.child.wait()?;
+        anyhow::ensure!(status.success(), "{} ended with {status}", self.name);
+        Ok(())
+    }
+
     /// Where it listens.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)

@@ -39,6 +39,19 @@ fn what_was_promised_a_moment_ago_is_still_there() {
 }
 
 #[test]
+fn what_a_rule_promised_a_moment_ago_is_still_there() {
+    let history = history().checkpoint(0, 5).checkpoint(0, 10).0;
+    let policy = Policy { grace_ms: 10, kept: Kept { last: 3, ..Kept::default() }, ..window(1) };
+    // A rule that keeps three counts the one at 15 since 150 ms, and let the one at 5 go then.
+    let gone = |now_ms| -> Vec<u64> {
+        let removal = choose(&history, now_ms, &policy);
+        removal.checkpoints.iter().map(|name| name.stamp.version()).collect()
+    };
+    assert_eq!(gone(155), Vec::<u64>::new());
+    assert_eq!(gone(165), [5]);
+}
+
+#[test]
 fn an_old_checkpoint_that_a_rule_keeps_stays_without_what_leads_to_it() {
     let policy = Policy { kept: Kept { last: 2, ..Kept::default() }, ..window(150) };
     let removal = choose(&history().0, 300, &policy);
@@ -62,6 +75,14 @@ fn the_newest_state_stays_however_old_it_is() {
 fn a_damaged_checkpoint_is_nothing_to_rely_on() {
     let removal = choose(&history().unusable(15).0, 1 << 40, &window(1));
     assert_eq!((removal.below, lasts(&removal)), (stamp(7), vec![5]));
+}
+
+#[test]
+fn a_checkpoint_from_which_nothing_goes_on_is_nothing_to_rely_on() {
+    let segments = Builder::new(0, 1).segment(0, 0, 10).segment(0, 10, 20);
+    // The one at 10 is of another history under the same lineage.
+    let removal = choose(&segments.checkpoint(0, 7).checkpoint(1, 10).0, 1 << 40, &window(1));
+    assert_eq!((removal.below, lasts(&removal)), (stamp(7), vec![]));
 }
 
 #[test]

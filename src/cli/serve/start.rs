@@ -106,7 +106,8 @@ pub(super) async fn start(settings: &Settings) -> anyhow::Result<Started> {
     metrics.add_database(&database);
     metrics.add_node(node.clone());
     metrics.add_jobs(jobs.clone());
-    let shipping = Shipping::start(&stores, settings, &dir, &groups, &jobs);
+    let shipping = Shipping::start(&stores, settings, &dir, &groups, &jobs)
+        .context("cannot start the archive's threads")?;
     metrics.add_archive(shipping.lag());
     metrics.add_verified(shipping.verified());
     if let Some(status) = shipping.status() {

@@ -17,11 +17,16 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// Commits a second.
 pub(crate) const RATE: u32 = 5_000;
+/// Bytes of a key and its value, about: a key has the client's number and the row's.
+pub(crate) const ROW_BYTES: f64 = 100.0 + 9.0;
 /// Connections that share it.
 const CLIENTS: u32 = 32;
+/// Requests that cost as a PUT does.
+const WRITES: &[&str] = &["PUT", "POST", "DELETE"];
 /// How often the bucket is listed.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -31,28 +36,62 @@ pub(crate) struct Lags {
     pub(crate) sorted_ms: Vec<u64>,
     /// Commits a second that were acknowledged.
     pub(crate) per_s: f64,
+    commits: f64,
     /// Objects written meanwhile.
     pub(crate) objects: usize,
     /// Their bytes.
     pub(crate) bytes: u64,
     /// Processor time of the server, in microseconds a commit.
     pub(crate) cpu_us: f64,
+    /// Requests that write or remove while there are commits, an hour.
+    pub(crate) busy_per_h: f64,
+    /// The same while there are none.
+    pub(crate) idle_per_h: f64,
+}
+
+/// What a run cost.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cost {
+    /// Processor time in microseconds.
+    cpu_us: f64,
+    busy_per_h: f64,
+    idle_per_h: f64,
+}
+
+/// Requests an hour, of those that cost most: those that write.
+fn an_hour(requests: u64, seconds: f64) -> anyhow::Result<f64> {
+    Ok(f64::from(u32::try_from(requests)?) * 3_600.0 / seconds)
 }
 
 impl Lags {
-    /// The figures of a run that used so much processor time, in microseconds.
+    /// The figures of a run.
     fn of(
         args: &Args,
         mut sorted_ms: Vec<u64>,
         commits: usize,
         objects: impl ExactSizeIterator<Item = u64>,
-        cpu_us: f64,
+        cost: Cost,
     ) -> anyhow::Result<Lags> {
         sorted_ms.sort_unstable();
         let commits = f64::from(u32::try_from(commits)?);
         let per_s = commits / Duration::from_secs(args.lag_seconds).as_secs_f64();
-        let cpu_us = cpu_us / commits.max(1.0);
-        Ok(Lags { sorted_ms, per_s, objects: objects.len(), bytes: objects.sum(), cpu_us })
+        let cpu_us = cost.cpu_us / commits.max(1.0);
+        let Cost { busy_per_h, idle_per_h, .. } = cost;
+        Ok(Lags {
+            sorted_ms,
+            per_s,
+            commits,
+            objects: objects.len(),
+            bytes: objects.sum(),
+            cpu_us,
+            busy_per_h,
+            idle_per_h,
+        })
+    }
+
+    /// Commits that were acknowledged.
+    pub(crate) fn commits(&self) -> f64 {
+        self.commits
     }
 
     pub(crate) fn percentile(&self, percent: usize) -> u64 {
@@ -66,11 +105,12 @@ pub(crate) fn cairn(args: &Args, s3: &S3, folder: &Path, archived: bool) -> anyh
     let url = if archived { s3.archive("lag") } else { "none".to_owned() };
     let server = Server::cairn_with(&args.cairn, folder, &["--archive", &url], &CREDENTIALS)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let begun_cpu = cpu_us(server.pid())?;
+    let (begun_cpu, begun_requests) = (cpu_us(server.pid())?, s3.requests(WRITES)?);
     let stop = Arc::new(AtomicBool::new(false));
     let (commits, seen) = runtime.block_on(async {
+        let (_stop, stopped) = watch::channel(Some(Instant::now() + Duration::from_secs(args.lag_seconds)));
         let watcher = archived.then(|| tokio::spawn(watch_segments(url, Arc::clone(&stop))));
-        let commits = write_steadily(&server.url(), args.lag_seconds).await?;
+        let commits = write_steadily(&server.url(), RATE, &stopped).await?;
         // The last commits are waited for.
         tokio::time::sleep(Duration::from_secs(if archived { 5 } else { 0 })).await;
         stop.store(true, Ordering::Relaxed);
@@ -80,39 +120,65 @@ pub(crate) fn cairn(args: &Args, s3: &S3, folder: &Path, archived: bool) -> anyh
         };
         anyhow::Ok((commits, seen))
     })?;
-    let cpu = cpu_us(server.pid())? - begun_cpu;
+    let cost = cost(args, s3, server.pid(), (begun_cpu, begun_requests))?;
     let mut sorted_ms = Vec::with_capacity(commits.len());
-    for (stamp, acknowledged) in &commits {
+    for Acknowledged { stamp, at: acknowledged, .. } in &commits {
         let arrival = seen.iter().find(|(last, _, _)| last >= stamp);
         match arrival {
             Some((_, at, _)) => sorted_ms.push(ms(at.saturating_duration_since(*acknowledged))),
             None => anyhow::ensure!(!archived, "a commit never came to the bucket"),
         }
     }
-    Lags::of(args, sorted_ms, commits.len(), seen.iter().map(|(_, _, bytes)| *bytes), cpu)
+    Lags::of(args, sorted_ms, commits.len(), seen.iter().map(|(_, _, bytes)| *bytes), cost)
+}
+
+/// What a run has cost since, and what it costs while nothing is written.
+fn cost(args: &Args, s3: &S3, pid: u32, (cpu, requests): (f64, u64)) -> anyhow::Result<Cost> {
+    let (cpu_us, busy) = (cpu_us(pid)? - cpu, s3.requests(WRITES)?);
+    std::thread::sleep(Duration::from_secs(args.idle_seconds));
+    let idle = s3.requests(WRITES)? - busy;
+    let seconds = |seconds: u64| Duration::from_secs(seconds).as_secs_f64();
+    Ok(Cost {
+        cpu_us,
+        busy_per_h: an_hour(busy - requests, seconds(args.lag_seconds))?,
+        idle_per_h: an_hour(idle, seconds(args.idle_seconds))?,
+    })
 }
 
 type Stamp = [u8; 10];
 
-async fn write_steadily(url: &str, seconds: u64) -> anyhow::Result<Vec<(Stamp, Instant)>> {
+/// A commit that was acknowledged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Acknowledged {
+    stamp: Stamp,
+    /// When it was to be sent.
+    pub(crate) due: Instant,
+    /// When its answer was there.
+    pub(crate) at: Instant,
+}
+
+/// Writes `rate` rows a second until the moment that `stop` tells.
+pub(crate) async fn write_steadily(
+    url: &str,
+    rate: u32,
+    stop: &watch::Receiver<Option<Instant>>,
+) -> anyhow::Result<Vec<Acknowledged>> {
     let session = Session::open(url, TOKEN, Http::One).await?;
-    let until = Instant::now() + Duration::from_secs(seconds);
     let mut clients = Vec::new();
     for number in 0..CLIENTS {
-        let mut client = session.connect().await?;
+        let (mut client, stop) = (session.connect().await?, stop.clone());
         clients.push(tokio::spawn(async move {
-            let pause = Duration::from_secs(1) * CLIENTS / RATE;
-            let mut ticks = tokio::time::interval(pause);
+            let mut ticks = tokio::time::interval(Duration::from_secs(1) * CLIENTS / rate);
             let mut commits = Vec::new();
             for count in 0_u64.. {
-                ticks.tick().await;
-                if Instant::now() >= until {
+                let due = ticks.tick().await.into_std();
+                if stop.borrow().is_some_and(|until| due >= until) {
                     break;
                 }
                 let answer = client.atomic_write(&write(number, count)).await?;
                 let stamp: Stamp =
                     answer.versionstamp.as_slice().try_into().context("a versionstamp has 10 bytes")?;
-                commits.push((stamp, Instant::now()));
+                commits.push(Acknowledged { stamp, due, at: Instant::now() });
             }
             anyhow::Ok(commits)
         }));
@@ -133,6 +199,16 @@ fn write(client: u32, count: u64) -> AtomicWrite {
     let set =
         Mutation { key, value: Some(value), mutation_type: MutationType::MSet as i32, ..Mutation::default() };
     AtomicWrite { mutations: vec![set], ..AtomicWrite::default() }
+}
+
+/// Looks until what is looked for has any bytes.
+pub(crate) async fn watch_until<F: Future<Output = anyhow::Result<u64>>>(
+    look: impl Fn() -> F,
+) -> anyhow::Result<()> {
+    while look().await? == 0 {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
 }
 
 /// Splitmix's finisher: bits that look random.
@@ -185,11 +261,13 @@ pub(crate) fn litestream(args: &Args, s3: &S3, folder: &Path) -> anyhow::Result<
         .args(["replicate", "-log-level", "error", "-config"])
         .arg(&config)
         .envs(CREDENTIALS)
+        // Its S3 client ends on one, and the server here speaks plain HTTP.
+        .env_remove("AWS_CA_BUNDLE")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
         .context("cannot start litestream")?;
-    let begun_cpu = cpu_us(child.id())?;
+    let begun = (cpu_us(child.id())?, s3.requests(WRITES)?);
     let stop = Arc::new(AtomicBool::new(false));
     let (stopped, url) = (Arc::clone(&stop), s3.archive("litestream-lag"));
     let watcher = std::thread::spawn(move || {
@@ -198,7 +276,7 @@ pub(crate) fn litestream(args: &Args, s3: &S3, folder: &Path) -> anyhow::Result<
     });
     let commits = write_sqlite(&database, args.lag_seconds)?;
     std::thread::sleep(Duration::from_secs(5));
-    let cpu = cpu_us(child.id())? - begun_cpu;
+    let cost = cost(args, s3, child.id(), begun)?;
     stop.store(true, Ordering::Relaxed);
     let seen = watcher.join().map_err(|_panic| anyhow::anyhow!("the watcher panicked"))??;
     child.kill()?;
@@ -209,7 +287,7 @@ pub(crate) fn litestream(args: &Args, s3: &S3, folder: &Path) -> anyhow::Result<
         let (_, arrived_ms, _) = arrival.context("a commit never came to the bucket")?;
         sorted_ms.push(arrived_ms.saturating_sub(*at_ms));
     }
-    Lags::of(args, sorted_ms, commits.len(), seen.iter().map(|(_, _, bytes)| *bytes), cpu)
+    Lags::of(args, sorted_ms, commits.len(), seen.iter().map(|(_, _, bytes)| *bytes), cost)
 }
 
 pub(crate) fn open_sqlite(path: &Path) -> anyhow::Result<rusqlite::Connection> {

@@ -5,9 +5,12 @@
 //! does its part of the same in the same run.
 
 mod bulk;
+mod foreground;
 mod lag;
+mod plot;
 mod section;
 
+use anyhow::Context;
 use cairn_benches::s3::S3;
 use cairn_benches::{disk, page};
 use clap::Parser;
@@ -29,21 +32,33 @@ pub(crate) struct Args {
     #[arg(long, default_value = "target/bench-data")]
     folder: PathBuf,
     /// Which parts to run
-    #[arg(long, default_values = ["lag", "checkpoint", "replay"], value_delimiter = ',')]
+    #[arg(long, default_values = ["lag", "foreground", "replay", "database", "checkpoint"], value_delimiter = ',')]
     parts: Vec<String>,
     /// How long the rate of writes is kept, in seconds
     #[arg(long, default_value_t = 30)]
     lag_seconds: u64,
+    /// How long nothing is written then, in seconds
+    #[arg(long, default_value_t = 20)]
+    idle_seconds: u64,
     /// The size of the checkpoint, in gibibytes
     #[arg(long, default_value_t = 5)]
     gib: u64,
+    /// The size of the database whose checkpoint goes up while clients write, in gibibytes
+    #[arg(long, default_value_t = 3)]
+    foreground_gib: u64,
+    /// Commits a second meanwhile
+    #[arg(long, default_value_t = 2_000)]
+    foreground_rate: u32,
+    /// The size of the archive of a hundred databases of which one is brought back, in mebibytes
+    #[arg(long, default_value_t = 2_048)]
+    databases_mib: u64,
     /// The size of Litestream's database, in mebibytes
     #[arg(long, default_value_t = 1_024)]
     litestream_mib: u64,
     /// Mutations in the log that is replayed
     #[arg(long, default_value_t = 3_000_000)]
     mutations: u64,
-    /// The page whose section is replaced; standard output otherwise
+    /// The page whose section is replaced; the plot is put beside it. Standard output otherwise
     #[arg(long)]
     write: Option<PathBuf>,
 }
@@ -69,6 +84,19 @@ fn main() -> anyhow::Result<()> {
         figures.lag_litestream = Some(lag::litestream(&args, &s3, &within("litestream"))?);
         eprintln!("{}", section::lag(&figures));
     }
+    if has("foreground") {
+        let aside = S3::weed_aside(&args.weed)?;
+        for (bucket, s3) in [("elsewhere", &aside), ("on the same disk", &s3)] {
+            figures.foreground.push((bucket, foreground::measure(&args, s3, &within("foreground"))?));
+            std::fs::remove_dir_all(within("foreground"))?;
+        }
+        eprintln!("{}", section::foreground(&figures));
+    }
+    if has("database") {
+        figures.database = Some(bulk::one_database(&args, &s3, &within("database"))?);
+        std::fs::remove_dir_all(within("database"))?;
+        eprintln!("{}", section::bulk(&figures));
+    }
     if has("replay") {
         figures.replay_per_s = Some(bulk::replay(&args, &s3, &within("replay"))?);
         std::fs::remove_dir_all(within("replay"))?;
@@ -82,7 +110,12 @@ fn main() -> anyhow::Result<()> {
     }
     let text = section::text(&args, &figures);
     match &args.write {
-        Some(path) => page::replace_section(path, "archive", &text),
+        Some(path) => {
+            let plot = path.with_file_name("benchmarks-archive.svg");
+            std::fs::write(&plot, plot::svg(&figures))
+                .with_context(|| format!("cannot write {}", plot.display()))?;
+            page::replace_section(path, "archive", &text)
+        }
         None => {
             print!("{text}");
             Ok(())
