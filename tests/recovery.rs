@@ -142,6 +142,9 @@ async fn prune_before(archive: &Archive<'_>, keep_ms: u64) -> TestResult<Version
     Ok(below)
 }
 
+/// Moments of rest between commits, for each wall-clock time that is restored to: half of the history is pruned.
+const GAPS: usize = 3;
+
 /// How many wall-clock times to restore to.
 fn times() -> TestResult<usize> {
     count_from("CAIRN_TEST_TIMES", 10)
@@ -166,7 +169,7 @@ async fn write_history(
     let mut history: Vec<Point> = Vec::new();
     let mut checkpoints = 0;
     while history.len() < commits {
-        if history.len() % (commits / times) == 1 {
+        if history.len() % (commits / (GAPS * times)).max(1) == 0 {
             // Time must pass here, so that a restore to a time between two commits can be told
             // from one to either of them.
             let quiet_until = now_ms() + 3;
@@ -177,7 +180,8 @@ async fn write_history(
             wait_for_checkpoints(archive, checkpoints)?;
             match checkpoints {
                 2 => cluster.kill(leader)?,
-                3 => kept_from = prune_before(archive, history[commits / 4].answered_ms).await?,
+                // By then the first checkpoint was there.
+                3 => kept_from = prune_before(archive, history[commits / 2 - 1].answered_ms).await?,
                 _ => {}
             }
         }
