@@ -8,9 +8,11 @@
 mod behind;
 mod pruning;
 mod replica;
+mod report;
 mod verifying;
 
 pub use behind::{Behind, refuse_if_behind};
+pub use report::{ArchiveReports, ArchiveStatus};
 pub use verifying::Verified;
 
 use crate::config::Settings;
@@ -240,6 +242,7 @@ impl From<&Shown> for ArchiveLag {
             bytes: status.bytes,
             gaps: status.gaps,
             failing: status.is_failing(),
+            ended: status.ended,
         }
     }
 }

@@ -169,7 +169,7 @@ async fn write_history(
     let mut history: Vec<Point> = Vec::new();
     let mut checkpoints = 0;
     while history.len() < commits {
-        if history.len() % (commits / (GAPS * times)).max(1) == 0 {
+        if history.len().is_multiple_of((commits / (GAPS * times)).max(1)) {
             // Time must pass here, so that a restore to a time between two commits can be told
             // from one to either of them.
             let quiet_until = now_ms() + 3;

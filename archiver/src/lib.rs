@@ -12,6 +12,7 @@ pub mod archive;
 pub mod bugs;
 pub mod catalog;
 pub mod checkpoint;
+pub mod end;
 mod envelope;
 mod error;
 mod fetch;

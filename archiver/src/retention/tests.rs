@@ -131,7 +131,7 @@ fn remove(history: &mut History, kind: Kind) {
         Kind::Segment(_, name) => history.segments.retain(|segment| segment.name != name),
         Kind::Table(_, name) => drop(history.tables.remove(&name)),
         Kind::Pruned(_, name) => history.pruned.retain(|known| *known != name),
-        Kind::Lineage(_) => {}
+        Kind::Lineage(_) | Kind::End(..) => {}
     }
 }
 

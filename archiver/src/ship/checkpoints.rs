@@ -25,6 +25,8 @@ impl Shipper {
     }
 
     pub(super) async fn begin_checkpoint(&mut self) -> Result<Step> {
+        self.asked_for_end = false;
+        self.refuse_after_end().await?;
         self.confirm_last_checkpoint().await?;
         self.announce().await?;
         let (engine, scratch, fs) =

@@ -49,6 +49,7 @@ impl Shipper {
             },
         };
         self.prepared = Some(prepared.clone());
+        self.refuse_after_end().await?;
         if !self.confirm_last_checkpoint().await? {
             return self.begin_checkpoint().await.map(Some);
         }
@@ -56,8 +57,12 @@ impl Shipper {
         let Prepared { name, bytes, end, consumed, .. } = prepared;
         let len = bytes.len() as u64;
         let object = Kind::Segment(self.settings.group, name);
-        if !bugs::seeded(Bug::MarkedBeforePut) {
-            self.put(object, bytes.clone()).await?;
+        if !bugs::seeded(Bug::MarkedBeforePut)
+            && let Err(error) = self.put(object, bytes.clone()).await
+        {
+            // Who could not reach the archive does not know what became of the lineage meanwhile.
+            self.asked_for_end = false;
+            return Err(error);
         }
         let mut mark = self.mark.clone();
         mark.position = if bugs::seeded(Bug::MarkedTooFar) { self.engine().applied().into() } else { end };

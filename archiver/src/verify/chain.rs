@@ -1,6 +1,6 @@
 //! What the names and the small objects of a lineage say: is there a way to every point that should be reached?
 
-use super::{Hole, Position, Report};
+use super::{Fork, Hole, Position, Report};
 use crate::catalog::window::{Root, Window};
 use crate::catalog::{Catalog, Content, History};
 use crate::checkpoint::Before;
@@ -18,7 +18,12 @@ pub(super) fn check(group: u64, history: &History, report: &mut Report) {
     }
     let (segments, checkpoints) = (history.segments.len(), history.checkpoints.len());
     report.listed += (segments + checkpoints + history.tables.len() + history.pruned.len()) as u64;
-    report.listed += u64::from(history.announcement.is_some());
+    report.listed += u64::from(history.announcement.is_some()) + history.ends.len() as u64;
+    report.objects += history.ends.len() as u64;
+    if let (Some(end), Some(last)) = (history.end(), history.beyond_its_end()) {
+        let (lineage, child) = (history.folder.id, end.child);
+        report.forks.push(Fork { group, lineage, child, after: end.stamp, last });
+    }
     report.objects += u64::from(history.announcement.is_some());
     report.objects += history.checkpoints.iter().filter(|entry| entry.whole().is_some()).count() as u64;
     report.sealed += history.checkpoints.iter().filter(is_sealed).count() as u64;
