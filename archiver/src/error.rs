@@ -148,12 +148,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
+    match crate::runtime::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Error::Stopped),
-        },
+        Err(ended) => {
+            ended.resume_panic();
+            Err(Error::Stopped)
+        }
     }
 }
 

@@ -7,7 +7,8 @@
 //! - Full: besides, the end of each group is restored, twice where there are two ways to it, and what came out is compared.
 //! - Wherever two objects speak of the same commit, they must say the same hash of history.
 //! - What was shipped after a lineage ended is a fork, which is told of and is no damage.
-//! - A hole is told apart: pruned on purpose, a recorded gap, or lost.
+//! - A hole is told apart: pruned on purpose, a recorded gap, or lost. What was shipped in a recorded gap, beside a checkpoint
+//!   that never arrived, belongs to the gap.
 
 mod chain;
 mod content;

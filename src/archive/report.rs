@@ -6,7 +6,7 @@
 
 use super::{Shipping, Shown};
 use crate::database::Database;
-use archiver::ship::{ProgressMark, chosen, target_of};
+use archiver::ship::{ProgressMark, chosen, follow, target_of};
 use engine::Versionstamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -92,7 +92,7 @@ fn report(shown: &Shown, database: &Database) -> ArchiveStatus {
     let mark = ProgressMark::read(&engine, shown.group, target_of(&shown.target));
     let shipped = mark.as_ref().map(ProgressMark::shipped).filter(|stamp| *stamp > Versionstamp::ZERO);
     let applied = engine.published();
-    let ships_here = super::shipper::ships_now(database);
+    let ships_here = follow::ships_now(database);
     let status = shown.status.borrow();
     let behind = applied.stamp.version().saturating_sub(shipped.unwrap_or_default().version());
     ArchiveStatus {

@@ -92,10 +92,16 @@ fn tables_stay_while_they_are_named_or_young() {
     for (n, modified_ms) in [(1, 0), (2, 0), (3, GRACE_MS)] {
         history.tables.insert(digest(n), Listed { bytes: 1, modified_ms });
     }
+    let now = GRACE_MS + 1;
+    assert_eq!(
+        choose(&history, now, &window(1)).tables,
+        [],
+        "a checkpoint may be on its way that names them"
+    );
     if let Content::Whole(checkpoint) = &mut history.checkpoints[1].content {
         checkpoint.tables.push(Table { digest: digest(1).digest, bytes: 1, sealed: None });
+        checkpoint.made_ms = now;
     }
-    let now = GRACE_MS + 1;
     assert_eq!(choose(&history, now, &window(1)).tables, [digest(2)]);
     history.checkpoints[1].content = Content::Unusable("it cannot be read".to_owned());
     assert_eq!(choose(&history, now, &window(1)).tables, [], "nobody knows what it names");
@@ -178,6 +184,10 @@ proptest! {
         let mut far = history.clone();
         for table in far.tables.values_mut() {
             table.modified_ms = 0;
+        }
+        for entry in &mut far.checkpoints {
+            let Content::Whole(checkpoint) = &mut entry.content else { continue };
+            checkpoint.made_ms = now_ms + 2 * GRACE_MS;
         }
         let before = promised(&history, now_ms, &policy);
         let then = promised(&history, now_ms.saturating_sub(grace_ms), &policy);

@@ -9,7 +9,7 @@ use crate::checkpoint::{Before, Checkpoint};
 use crate::error::blocking;
 use crate::job::{Job, JobKind, Outcome};
 use crate::layout::{Digest, Kind};
-use crate::{Result, store};
+use crate::{Result, runtime, store};
 use engine::Versionstamp;
 use std::time::Duration;
 
@@ -124,13 +124,13 @@ impl Shipper {
         upload.fill(&put);
         let next = upload.next();
         let next = match wait {
-            Some(wait) => tokio::time::timeout(wait, next).await,
-            None => Ok(next.await),
+            Some(wait) => runtime::timeout(wait, next).await,
+            None => Some(next.await),
         };
         match next {
-            Err(_elapsed) => Ok(Step::Idle),
-            Ok(Some(done)) => self.table_is_put(done?).await.map(|()| Step::Table),
-            Ok(None) => self.finish_checkpoint().await,
+            None => Ok(Step::Idle),
+            Some(Some(done)) => self.table_is_put(done?).await.map(|()| Step::Table),
+            Some(None) => self.finish_checkpoint().await,
         }
     }
 
