@@ -8,6 +8,8 @@
 //! | POST `/cluster/nodes/<id>/promote` | gives a learner a vote |
 //! | DELETE `/cluster/nodes/<id>` | takes a node out; `?force=true` although a majority may be lost |
 //! | POST `/cluster/transfer-leader` | hands over the lead: `node`, and `group` unless all |
+//! | POST `/cluster/seal` | takes no more writes, in any group: `reason`; says where each group ends |
+//! | DELETE `/cluster/seal` | takes writes again |
 //! | GET `/cluster/regions` | which regions there are |
 //! | PUT `/cluster/regions` | where leaders are kept: `primary`, or null |
 //! | GET `/databases` | which databases there are |
@@ -16,6 +18,7 @@
 //! | POST `/loading` | makes a database that nobody sees, to be filled: `name`, or null for one that is to replace another |
 //! | POST `/loading/<id>/rows` | writes rows to it, as [`LoadRow`](crate::cluster::operator::LoadRow) has them |
 //! | POST `/loading/<id>/finish` | shows it: under its name, or in the place of another: `replaces` |
+//! | GET `/archive` | how far the archive of each group at each place is, as the node that is asked knows |
 //! | GET `/jobs` | long work of the node that is asked |
 //! | POST `/jobs/<id>/cancel` | asks a job to stop |
 //! | PUT `/jobs/<id>/rate` | bounds its bytes a second: `bytesPerS`, or null |
@@ -27,6 +30,7 @@
 pub mod client;
 mod routes;
 
+use crate::archive::ArchiveReports;
 use crate::catalog::CatalogError;
 use crate::cluster::operator::{JoinRequest, Operator, OperatorError};
 use crate::cluster::seam::ClusterError;
@@ -38,6 +42,7 @@ use replication::{GroupId, NodeId};
 use routes::{Command, Refused};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::sync::Arc;
 
 /// Under which path the admin API is served.
 pub const ADMIN_PATH: &str = "/admin/v1";
@@ -53,6 +58,7 @@ struct ErrorBody<'a> {
 pub struct Admin {
     operator: Operator,
     jobs: Jobs,
+    archives: Option<Arc<ArchiveReports>>,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -84,6 +90,12 @@ struct Primary {
 
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Reason {
+    reason: String,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Named {
     name: String,
 }
@@ -103,7 +115,19 @@ struct Replaces {
 impl Admin {
     /// Answers through this operator, and shows these jobs.
     pub const fn new(operator: Operator, jobs: Jobs) -> Admin {
-        Admin { operator, jobs }
+        Admin { operator, jobs, archives: None }
+    }
+
+    /// Also says how far these archives are.
+    #[must_use]
+    pub fn with_archives(mut self, archives: Arc<ArchiveReports>) -> Admin {
+        self.archives = Some(archives);
+        self
+    }
+
+    /// Says so when another cluster goes on from this one.
+    pub fn ended(&self) -> Option<String> {
+        self.archives.as_ref()?.ended()
     }
 
     /// Answers a request for a path after [`ADMIN_PATH`].
@@ -141,6 +165,11 @@ impl Admin {
                 let moved = operator.transfer_leader(group.map(GroupId), NodeId(node)).await;
                 moved.map(|change| json(&change))
             }
+            Command::Seal => {
+                let Reason { reason } = read(body)?;
+                operator.seal(&reason).await.map(|sealed| json(&sealed))
+            }
+            Command::Unseal => operator.unseal().await.map(|unsealed| json(&unsealed)),
             Command::Regions => operator.regions().await.map(|regions| json(&regions)),
             Command::SetPrimaryRegion => {
                 let Primary { primary } = read(body)?;
@@ -162,6 +191,9 @@ impl Admin {
             Command::FinishLoading(id) => {
                 let Replaces { replaces } = read(body)?;
                 operator.finish_loading(id, replaces.as_deref()).await.map(|ready| json(&ready))
+            }
+            Command::Archives => {
+                Ok(json(&self.archives.as_ref().map(|archives| archives.list()).unwrap_or_default()))
             }
             Command::Jobs => {
                 let jobs = self.jobs.list().into_iter().map(JobReport::from);

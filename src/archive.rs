@@ -6,12 +6,13 @@
 //! - Only what is kept beside the data, or is said to be kept for some time, is ever removed.
 
 mod behind;
-mod follow;
 mod pruning;
-mod shipper;
+mod replica;
+mod report;
 mod verifying;
 
 pub use behind::{Behind, refuse_if_behind};
+pub use report::{ArchiveReports, ArchiveStatus};
 pub use verifying::Verified;
 
 use crate::config::Settings;
@@ -20,12 +21,8 @@ use crate::data_dir::{self, DataDir};
 use crate::database::Database;
 use crate::metrics::ArchiveLag;
 use archiver::job::Jobs;
-use archiver::ship::{Keep, ProgressLog, Shipper, Status};
+use archiver::ship::{Follower, Keep, Shipper, Status, follow};
 use archiver::store::{self, ObjectStore};
-use async_trait::async_trait;
-use engine::Mark;
-use follow::Follower;
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Handle, Runtime};
@@ -70,13 +67,6 @@ pub fn open(settings: &Settings) -> Result<Vec<Arc<dyn ObjectStore>>, store::Err
 /// Whether two locations are the same.
 fn is_one_place(one: &str, other: &str) -> bool {
     one.trim_end_matches('/') == other.trim_end_matches('/')
-}
-
-#[async_trait]
-impl ProgressLog for Database {
-    async fn record(&self, mark: Mark) -> Result<(), Box<dyn Error + Send + Sync>> {
-        Ok(Database::record(self, mark).await?)
-    }
 }
 
 /// Shipping in the background: every group to every target.
@@ -151,7 +141,8 @@ impl Shipping {
         let _here = runtime.enter();
         let mut shipping = Shipping { threads, stop, tasks: Vec::new(), shown: Vec::new(), verified };
         for database in groups {
-            let (tell, ships) = watch::channel(shipper::ships_now(database));
+            let replica: Arc<dyn follow::Replica> = Arc::new(database.clone());
+            let (tell, ships) = watch::channel(follow::ships_now(&*replica));
             let group = database.group().id().0;
             let how = archiver::ship::Settings {
                 group,
@@ -170,7 +161,7 @@ impl Shipping {
                     let (told, status) = watch::channel(Status::default());
                     shipping.shown.push(Shown { group, target: store.location(), status });
                     Follower {
-                        database: database.clone(),
+                        replica: Arc::clone(&replica),
                         store: Arc::clone(store),
                         how: how.clone(),
                         keep: keep.clone(),
@@ -184,7 +175,7 @@ impl Shipping {
             shipping
                 .tasks
                 .extend(followers.into_iter().map(|follower| tokio::spawn(follower.run(stopping.clone()))));
-            tokio::spawn(shipper::look(database.clone(), tell, stopping.clone()));
+            tokio::spawn(follow::look(replica, tell, stopping.clone()));
             if group == replication::GroupId::FIRST.0 {
                 let verified = &shipping.verified;
                 verifying::start(stores, settings, groups, ships.clone(), verified, jobs, &stopping);
@@ -251,6 +242,7 @@ impl From<&Shown> for ArchiveLag {
             bytes: status.bytes,
             gaps: status.gaps,
             failing: status.is_failing(),
+            ended: status.ended,
         }
     }
 }
@@ -260,6 +252,7 @@ mod tests {
     use super::*;
     use crate::config::Flags;
     use crate::config::archive::ArchiveFlags;
+    use std::error::Error;
 
     fn open_all(urls: &[&str]) -> Result<usize, Box<dyn Error>> {
         let archive = urls.iter().map(|url| (*url).to_owned()).collect();

@@ -5,7 +5,7 @@
 //! | `node/` id u64 big-endian | a [`NodeRow`] |
 //! | `peer/` address | the id of the node there, as a u64 |
 //! | `next/node`, `next/database` | the last id or number that was given, as a u64 |
-//! | `db/` id, 16 bytes | a [`DatabaseRow`] |
+//! | `db/` id, 16 bytes | a [`DatabaseRow`]; of the default database only once its content was replaced |
 //! | `name/` name | the id of the database, 16 bytes |
 //! | `primary-region` | where leaders are kept, as text |
 //! | `lineage` | the cluster's lineage that the nodes above belong to, 16 bytes |
@@ -33,7 +33,8 @@ pub use nodes::{
     Admission, NODES_MAX, admit, announce, begin, expect, forget_node, leave, set_intent, set_primary_region,
 };
 pub use rows::{DatabaseRow, DatabaseState, Intent, NodeRow};
-pub use view::{Found, View};
+pub(crate) use view::database_key;
+pub use view::{DatabasePlace, Found, View};
 
 /// Why the catalog does not change, or cannot be read.
 #[derive(Debug, thiserror::Error)]

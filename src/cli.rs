@@ -10,6 +10,7 @@
 
 pub mod archive;
 mod archive_args;
+mod archive_status;
 pub mod bench;
 pub mod cluster;
 mod columns;
@@ -144,6 +145,7 @@ const fn is_usage(error: &DataDirError) -> bool {
         | DataDirError::Standby { .. }
         | DataDirError::Recovering { .. }
         | DataDirError::NotAlone { .. }
+        | DataDirError::Moved { .. }
         | DataDirError::Token { .. } => true,
         DataDirError::Identity(IdentityError::Newer { .. }) => true,
         DataDirError::Engine(error) => is_engine_usage(error),
@@ -164,6 +166,7 @@ const fn is_engine_usage(error: &engine::Error) -> bool {
 const fn is_archive_usage(error: &archiver::Error) -> bool {
     match error {
         archiver::Error::Target { .. } | archiver::Error::Plan(_) | archiver::Error::Sealed { .. } => true,
+        archiver::Error::NoRoom { .. } => true,
         archiver::Error::Store(error) => is_store_usage(error),
         archiver::Error::Engine(error) => is_engine_usage(error),
         _ => false,

@@ -98,7 +98,7 @@ impl Connect {
         Self { default, others: None, admin: None, metrics, stopping }
     }
 
-    /// Also serves these, each under its own path.
+    /// Also serves these, each under its own path, and the default one where they say that it is.
     #[must_use]
     pub fn with_databases(mut self, others: Arc<dyn Keyspaces>) -> Self {
         self.others = Some(others);
@@ -167,11 +167,16 @@ impl Connect {
     /// The database that a path names.
     async fn keyspace(&self, id: Option<Uuid>) -> Result<Cow<'_, Keyspace>, Error> {
         match (id, &self.others) {
-            (None, _) => Ok(Cow::Borrowed(&self.default)),
-            (Some(id), _) if id == self.default.auth.database_id() => Ok(Cow::Borrowed(&self.default)),
+            (None, others) => self.default_of(others.as_deref()),
+            (Some(id), others) if id == self.default.auth.database_id() => self.default_of(others.as_deref()),
             (Some(_), None) => Err(Error::NotFound),
             (Some(id), Some(others)) => others.find(id).await?.map(Cow::Owned).ok_or(Error::NotFound),
         }
+    }
+
+    /// The default database, which may have been moved.
+    fn default_of(&self, others: Option<&dyn Keyspaces>) -> Result<Cow<'_, Keyspace>, Error> {
+        others.map_or(Ok(Cow::Borrowed(&self.default)), |others| others.default().map(Cow::Owned))
     }
 
     async fn watch(
@@ -183,7 +188,11 @@ impl Connect {
         let keys = watch::decode(body)?;
         let Keyspace { database, number, .. } = keyspace;
         // Subscribed before the barrier, so that nothing written after it is missed.
-        let watch = watch::Watch::new(database.clone(), *number, keys, self.stopping.clone())?;
+        let mut watch = watch::Watch::new(database.clone(), *number, keys, self.stopping.clone())?;
+        if let Some(others) = &self.others {
+            let id = keyspace.auth.database_id();
+            watch = watch.until_moved(watch::Place::new(Arc::clone(others), id, keyspace.place())?);
+        }
         keyspace.wait_for(consistency).await?;
         Ok(wire::stream(watch.frames()))
     }
@@ -192,7 +201,8 @@ impl Connect {
         let reason = if *self.stopping.borrow() {
             Some("the server is stopping".to_owned())
         } else {
-            self.default.database.refuses_writes()
+            let ended = || self.admin.as_ref().and_then(Admin::ended);
+            self.default.database.refuses_writes().or_else(ended)
         };
         match reason {
             None => wire::text(StatusCode::OK, "ready\n".to_owned()),
@@ -245,7 +255,14 @@ async fn snapshot_read(
 
 async fn atomic_write(keyspace: &Keyspace, body: &[u8]) -> Result<Response<Body>, Error> {
     let write = write::decode(body, keyspace.number, keyspace.database.request_id())?;
+    if let Some(seal) = keyspace.database.sealed() {
+        return Err(Error::Sealed(seal.reason));
+    }
     let outcome = keyspace.database.write(write, body.len()).await?;
+    if keyspace.database.sealed().is_some() {
+        // Another cluster may go on without it.
+        return Err(Error::SealedMeanwhile);
+    }
     Ok(wire::protobuf(&write::encode(outcome)?))
 }
 

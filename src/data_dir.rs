@@ -16,7 +16,7 @@
 //! - A token is written whole or not at all.
 //! - A directory of an earlier version has `groups/1` alone: it becomes a cluster of one.
 
-use crate::catalog::{CatalogError, View};
+use crate::catalog::{CatalogError, DatabasePlace, View};
 use crate::cluster::identity::{Identity, IdentityError, replace_file};
 use crate::connect::auth::{AccessTokenError, check_access_token};
 use engine::fs::{DirLock, read_file};
@@ -75,6 +75,12 @@ pub enum DataDirError {
     /// Other nodes hold the same data: it cannot be changed here alone. Go through a server.
     #[error("{} is the data of one node of a cluster: it cannot be changed apart from the others", path.display())]
     NotAlone {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The content of the default database was replaced: the catalog says where it is now. Go through a server.
+    #[error("the default database in {} was replaced while it was served: start cairn serve and write through it", path.display())]
+    Moved {
         /// The directory.
         path: PathBuf,
     },
@@ -155,8 +161,10 @@ pub struct AccessToken {
 pub fn open(path: &Path) -> Result<(DataDir, Engine), DataDirError> {
     let env = Env::real();
     let dir = DataDir::open(env.clone(), path)?;
+    if dir.group_ids()?.contains(&GroupId::CATALOG) {
+        dir.check_catalog()?;
+    }
     if dir.identity()?.is_some() {
-        dir.check_alone()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(io_error("read the Raft log of", path))?;
         runtime.block_on(replication::salvage(&env, path, &[GroupId::FIRST], None))?;
@@ -331,13 +339,19 @@ impl DataDir {
         self.env.fs.sync_dir(&self.path).map_err(io_error("sync directory", &self.path))
     }
 
-    /// Refuses a directory of one node among others.
-    fn check_alone(&self) -> Result<(), DataDirError> {
+    /// Refuses a directory of one node among others, and one whose default database is not where it was at first.
+    fn check_catalog(&self) -> Result<(), DataDirError> {
         let (catalog, _recovery) = self.open_engine_of(GroupId::CATALOG, Options::default())?;
-        let nodes = View::new(&catalog.snapshot()).nodes();
+        let snapshot = catalog.snapshot();
+        let view = View::new(&snapshot);
+        let (nodes, place) = (view.nodes(), view.default_place());
+        drop(snapshot);
         catalog.close()?;
-        if nodes?.len() > 1 {
+        if self.identity()?.is_some() && nodes?.len() > 1 {
             return Err(DataDirError::NotAlone { path: self.path.clone() });
+        }
+        if place? != DatabasePlace::DEFAULT {
+            return Err(DataDirError::Moved { path: self.path.clone() });
         }
         Ok(())
     }

@@ -3,7 +3,8 @@
 //! - Every bound on how long a request may wait for the cluster stands here.
 
 use crate::metrics::Metrics;
-use engine::{Engine, Mark, Snapshot};
+use crate::sealed::{self, Seal};
+use engine::{Engine, LineageId, Mark, Snapshot};
 use prometheus_client::metrics::gauge::Gauge;
 use replication::{AtomicWrite, Group, Outcome, RequestId, ServingClock, Subscription};
 use std::time::Duration;
@@ -20,13 +21,16 @@ const READ_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub struct Database {
     group: Group,
+    /// It changes only while nobody serves it.
+    lineage: LineageId,
     waiting: Gauge,
 }
 
 impl Database {
     /// The databases of a group.
     pub fn new(group: Group, metrics: &Metrics) -> Database {
-        Database { group, waiting: metrics.writes_waiting.clone() }
+        let lineage = group.engine().lineage().id;
+        Database { group, lineage, waiting: metrics.writes_waiting.clone() }
     }
 
     /// The group itself.
@@ -80,6 +84,11 @@ impl Database {
         outcome
     }
 
+    /// Why no write may be taken, or acknowledged that was under way; `None` when they may.
+    pub fn sealed(&self) -> Option<Seal> {
+        sealed::of(&self.snapshot(), self.lineage)
+    }
+
     /// Records a mark in the log, such as how far the archive got.
     ///
     /// # Errors
@@ -96,6 +105,7 @@ impl Database {
 
     /// Why this node takes no writes now; `None` when it does.
     pub fn refuses_writes(&self) -> Option<String> {
-        self.engine().check_room().err().map(|error| error.to_string())
+        let full = self.engine().check_room().err().map(|error| error.to_string());
+        full.or_else(|| self.sealed().map(|seal| format!("the cluster is sealed: {}", seal.reason)))
     }
 }

@@ -17,6 +17,7 @@ pub mod database;
 pub mod import;
 pub mod jobs;
 pub mod metrics;
+pub mod sealed;
 pub mod server;
 pub mod telemetry;
 pub mod tls;

@@ -6,6 +6,7 @@
 mod rig;
 mod support;
 
+mod archive_trouble;
 mod bad_input;
 mod cluster_archive;
 mod cluster_bad_input;
@@ -33,6 +34,7 @@ mod lifecycle;
 mod put_only;
 mod real_stores;
 mod recovery;
+mod recovery_default;
 mod recovery_live;
 mod recovery_standby;
 mod rig_checks;

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 /// Longer than the time after which a checkpoint is made, which is the last thing before rest.
 const QUIET: Duration = Duration::from_secs(5);
-/// Two groups, whose shipper changes once or twice.
-const READS_MAX: u64 = 4;
+/// Two groups, whose shipper changes once or twice, and two questions.
+const READS_MAX: u64 = 8;
 /// Between two writes.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -55,7 +55,7 @@ async fn the_right_to_put_is_enough_through_a_leader_change_and_idle_nothing_is_
         let count = |methods: &BTreeMap<String, u64>| methods.get(method).copied().unwrap_or(0);
         count(&meter.methods()) - count(&before)
     };
-    // Who begins to ship asks once for the last checkpoint of each group, is refused, and goes on.
+    // Who begins to ship asks once for the last checkpoint of each group and whether its lineage has ended, is refused, and goes on.
     assert!(asked("GET") <= READS_MAX, "{} reads were tried", asked("GET"));
     assert_eq!(asked("DELETE") + asked("HEAD"), 0, "nothing else is tried: {:?}", meter.methods());
     let idle = idle_bytes(&meter, seconds).await?;

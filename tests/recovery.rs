@@ -89,14 +89,15 @@ async fn check_recovery(name: &str, archive: &Archive<'_>) -> TestResult {
     }
 
     let (restores, times) = (count_from("CAIRN_TEST_RESTORES", 25)?, times()?);
-    let mut refused = 0;
-    for _ in 0..restores {
+    let (mut equal, mut refused) = (0, 0);
+    while equal < restores {
         let point = &history[index_below(&mut random, history.len())];
         if point.stamp < kept_from {
             refused += 1;
             is_refused(archive, point.stamp)?;
         } else {
             restored_equals(archive, &point.stamp.to_string(), point)?;
+            equal += 1;
         }
     }
     is_refused(archive, history[0].stamp)?;
@@ -109,7 +110,6 @@ async fn check_recovery(name: &str, archive: &Archive<'_>) -> TestResult {
         restored_equals(archive, &time.to_string(), &pair[0])?;
     }
     restored_equals(archive, "latest", history.last().expect("there are commits"))?;
-    let equal = restores - refused;
     println!(
         "{name}: after a leader's death and a prune {equal} restores to versionstamps and {times} to times, all equal to \
          the model; {refused} to what was pruned, all refused"
@@ -142,6 +142,9 @@ async fn prune_before(archive: &Archive<'_>, keep_ms: u64) -> TestResult<Version
     Ok(below)
 }
 
+/// Moments of rest between commits, for each wall-clock time that is restored to: half of the history is pruned.
+const GAPS: usize = 3;
+
 /// How many wall-clock times to restore to.
 fn times() -> TestResult<usize> {
     count_from("CAIRN_TEST_TIMES", 10)
@@ -166,7 +169,7 @@ async fn write_history(
     let mut history: Vec<Point> = Vec::new();
     let mut checkpoints = 0;
     while history.len() < commits {
-        if history.len() % (commits / times) == 1 {
+        if history.len().is_multiple_of((commits / (GAPS * times)).max(1)) {
             // Time must pass here, so that a restore to a time between two commits can be told
             // from one to either of them.
             let quiet_until = now_ms() + 3;
@@ -177,7 +180,8 @@ async fn write_history(
             wait_for_checkpoints(archive, checkpoints)?;
             match checkpoints {
                 2 => cluster.kill(leader)?,
-                3 => kept_from = prune_before(archive, history[commits / 4].answered_ms).await?,
+                // By then the first checkpoint was there.
+                3 => kept_from = prune_before(archive, history[commits / 2 - 1].answered_ms).await?,
                 _ => {}
             }
         }

@@ -87,8 +87,12 @@ async fn a_database_of_the_archive_is_taken_in_as_new_and_in_place() -> TestResu
 
     refused(&mut restore(&late, ["--as-new", "copy"]), "there is a database called copy")?;
     refused(&mut restore(&late, ["--in-place", "nowhere"]), "there is no database nowhere")?;
-    refused(&mut restore(&late, ["--in-place", "default"]), "--as-new")?;
     refused(&mut restore("ffffffffffffffffffff", ["--as-new", "other"]), "the archive reaches")?;
+    let bare = tempfile::tempdir()?;
+    let without = Serve::on(bare.path()).flag("--archive", "none").start()?;
+    let replace = ["restore", "--from", &archive, "--at", &late, "--in-place", "default", "--token", TOKEN];
+    refused(command(&replace).args(["--into", &without.url]), "no archive could bring the old content")?;
+    without.stop()?;
     let listed = succeed(&mut command(&["db", "list", "--url", &server.url, "--token", TOKEN]))?.stdout;
     assert_eq!(listed.lines().count(), 3, "nothing is left of what was refused: {listed}");
     server.stop()
@@ -164,4 +168,57 @@ async fn what_cannot_be_restored_is_one_line_and_changes_nothing() -> TestResult
     // A token in the environment is no wish to restore into a cluster.
     succeed(restore(&last, &[]).env("DENO_KV_ACCESS_TOKEN", TOKEN))?;
     Ok(())
+}
+
+#[tokio::test]
+async fn a_newest_segment_that_is_gone_is_missed_when_the_cluster_is_asked() -> TestResult {
+    let (data, store) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let archive = format!("file://{}", store.path().display());
+    let server = Serve::on(data.path()).flag("--archive", &archive).start()?;
+    let url = server.url.clone();
+    let mut client = server.connect().await?;
+    let mut last = String::new();
+    for _ in 0..3 {
+        last = put(&mut client, "k", b"v").await?;
+        wait_for(&archive, &last)?;
+    }
+    until("the cluster has recorded that it was shipped", || {
+        let status =
+            succeed(&mut command(&["archive", "status", "--json", "--url", &url, "--token", TOKEN]))?.stdout;
+        Ok(status.contains(&last).then_some(()))
+    })?;
+    let shown = succeed(&mut command(&["archive", "status", "--url", &url, "--token", TOKEN]))?.stdout;
+    ensure!(shown.contains(&archive) && shown.contains(&last), "{shown}");
+    let verify = |more: &[&str]| run(command(&["verify", "--fast", "--from", &archive]).args(more));
+    let asked = ["--cluster", url.as_str(), "--token", TOKEN];
+    assert_eq!(verify(&asked)?.code, Some(0), "it is sound");
+
+    let newest = newest_segment(store.path())?;
+    std::fs::remove_file(&newest)?;
+    assert_eq!(verify(&[])?.code, Some(0), "an archive alone cannot know that it was longer");
+    let missed = verify(&asked)?;
+    assert_eq!(missed.code, Some(1), "{}", missed.stdout);
+    ensure!(missed.stdout.contains(&format!("recorded that {last} was shipped")), "{}", missed.stdout);
+
+    let other = tempfile::tempdir()?;
+    let elsewhere = format!("file://{}", other.path().display());
+    refused(command(&["verify", "--fast", "--from", &elsewhere]).args(asked), "the cluster ships to")?;
+    refused(command(&["verify", "--fast", "--from", &archive]).args(["--cluster", &url]), "--token")?;
+    drop(client);
+    server.stop()?;
+    refused(command(&["verify", "--fast", "--from", &archive]).args(asked), "cannot reach")
+}
+
+/// The file of the last segment of group 1.
+fn newest_segment(archive: &Path) -> TestResult<std::path::PathBuf> {
+    let lineages = archive.join("lineages");
+    let mut segments = Vec::new();
+    for lineage in std::fs::read_dir(lineages)? {
+        let folder = lineage?.path().join("groups/1/segments");
+        for segment in std::fs::read_dir(folder).into_iter().flatten() {
+            segments.push(segment?.path());
+        }
+    }
+    segments.sort();
+    segments.pop().context("there are segments")
 }

@@ -9,7 +9,10 @@ mod agree;
 pub mod window;
 
 use crate::checkpoint::{self, Checkpoint};
-use crate::layout::{self, CheckpointName, Digest, Kind, LineageFolder, Name, PrunedName, SegmentName};
+use crate::end::{self, End};
+use crate::layout::{
+    self, CheckpointName, Digest, EndName, Kind, LineageFolder, Name, PrunedName, SegmentName,
+};
 use crate::layout::{LINEAGES, TableName};
 use crate::lineage::{self, Announcement};
 use crate::store::{self, list_all};
@@ -89,6 +92,8 @@ pub struct History {
     pub tables: BTreeMap<TableName, Table>,
     /// What retention removed.
     pub pruned: Vec<PrunedName>,
+    /// Where it ends, by what was promoted from it; sorted by stamp.
+    pub ends: Vec<EndName>,
     /// Objects that are not what they should be, each with the reason.
     pub damaged: Vec<(String, String)>,
 }
@@ -103,6 +108,7 @@ impl History {
             checkpoints: Vec::new(),
             tables: BTreeMap::new(),
             pruned: Vec::new(),
+            ends: Vec::new(),
             damaged: Vec::new(),
         }
     }
@@ -110,6 +116,29 @@ impl History {
     /// The whole name of one of its objects.
     pub fn object(&self, kind: Kind) -> String {
         Name { lineage: self.folder, kind }.to_string()
+    }
+
+    /// Where another lineage goes on from this one; what was shipped after it is a fork.
+    pub fn end(&self) -> Option<EndName> {
+        self.ends.last().copied()
+    }
+
+    /// The last commit that was shipped after the end, if any was.
+    pub fn beyond_its_end(&self) -> Option<engine::Versionstamp> {
+        let segments = self.segments.iter().map(|segment| segment.name.last);
+        let last = segments.chain(self.checkpoints.iter().map(|entry| entry.name.stamp)).max()?;
+        self.end().filter(|end| last > end.stamp).map(|_| last)
+    }
+
+    /// The same without what was shipped after the end.
+    #[must_use]
+    pub fn until_its_end(&self) -> Self {
+        let mut history = self.clone();
+        if let Some(EndName { stamp, .. }) = self.end() {
+            history.segments.retain(|segment| segment.name.base < stamp);
+            history.checkpoints.retain(|entry| entry.name.stamp <= stamp);
+        }
+        history
     }
 
     /// The stamp below which retention removed points, if it removed any.
@@ -171,6 +200,16 @@ pub async fn read_all(archive: &Archive) -> Result<Vec<Catalog>> {
     Ok(catalogs)
 }
 
+/// The groups of which an archive holds anything, rising.
+///
+/// # Errors
+///
+/// What the store says when it cannot be listed.
+pub async fn groups(archive: &Archive) -> Result<BTreeSet<u64>> {
+    let (objects, _foreign) = list(archive).await?;
+    Ok(objects.iter().filter_map(|(name, _)| group_of(name.kind)).collect())
+}
+
 /// Every object of an archive, and the names that are not ours.
 async fn list(archive: &Archive) -> Result<(Vec<(Name, store::Object)>, Vec<String>)> {
     let (mut objects, mut foreign) = (Vec::new(), Vec::new());
@@ -208,7 +247,8 @@ const fn group_of(kind: Kind) -> Option<u64> {
         Kind::Segment(group, _)
         | Kind::Checkpoint(group, _)
         | Kind::Table(group, _)
-        | Kind::Pruned(group, _) => Some(group),
+        | Kind::Pruned(group, _)
+        | Kind::End(group, _) => Some(group),
     }
 }
 
@@ -216,12 +256,14 @@ const fn group_of(kind: Kind) -> Option<u64> {
 struct Listing {
     history: History,
     announcements: Vec<Digest>,
+    ends: Vec<EndName>,
     checkpoints: Vec<(CheckpointName, u64)>,
 }
 
 impl Listing {
     fn new(folder: LineageFolder) -> Self {
-        Self { history: History::new(folder), announcements: Vec::new(), checkpoints: Vec::new() }
+        let history = History::new(folder);
+        Self { history, announcements: Vec::new(), ends: Vec::new(), checkpoints: Vec::new() }
     }
 
     fn add(&mut self, wanted: u64, kind: Kind, object: &store::Object) {
@@ -238,6 +280,7 @@ impl Listing {
                 history.tables.insert(name, table);
             }
             Kind::Pruned(group, name) if group == wanted => history.pruned.push(name),
+            Kind::End(group, name) if group == wanted => self.ends.push(name),
             _ => {}
         }
     }
@@ -254,6 +297,14 @@ impl Listing {
                 Err(reason) => history.damaged.push((name, reason)),
             }
         }
+        for end in self.ends {
+            let name = history.object(Kind::End(group, end));
+            match fetch_end(archive, &name, group, history.folder, end).await? {
+                Ok(()) => history.ends.push(end),
+                Err(reason) => history.damaged.push((name, reason)),
+            }
+        }
+        history.ends.sort_unstable();
         let entries = {
             let history = &history;
             let fetch = |(name, bytes): (CheckpointName, u64)| async move {
@@ -297,6 +348,26 @@ async fn fetch_announcement(
     Ok(match Announcement::decode(&bytes) {
         Ok(found) if LineageFolder::from(found.lineage) == folder => Ok(found),
         Ok(_) => Err("it stands in the folder of another lineage".to_owned()),
+        Err(malformed) => Err(malformed.to_string()),
+    })
+}
+
+async fn fetch_end(
+    archive: &Archive,
+    name: &str,
+    group: u64,
+    folder: LineageFolder,
+    end: EndName,
+) -> Result<Result<(), String>> {
+    let bytes = match archive.fetch(name, end.digest, false, end::OBJECT_BYTES_MAX).await {
+        Ok(bytes) => bytes,
+        Err(error) => return found_wrong(error).map(Err),
+    };
+    Ok(match End::decode(&bytes) {
+        Ok(found) if (found.lineage, found.group) == (folder, group) && found.name(end.digest) == end => {
+            Ok(())
+        }
+        Ok(_) => Err("it is not the end that its name says".to_owned()),
         Err(malformed) => Err(malformed.to_string()),
     })
 }

@@ -1,8 +1,8 @@
 //! What can go wrong in the archiver, sorted by what the caller does next.
 
 use crate::restore::PlanError;
-use engine::Versionstamp;
 use engine::codec::Malformed;
+use engine::{LineageId, Versionstamp};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -60,6 +60,20 @@ pub enum Error {
         /// An object on the other history.
         object: String,
     },
+    /// The lineage ended: a standby was promoted, and its lineage goes on. Find out which side is meant. To go on with this one,
+    /// begin a lineage of its own.
+    #[error(
+        "lineage {lineage} was ended at versionstamp {stamp} when lineage {child} was promoted: nothing more is shipped of it; stop this \
+         side, or go on with it as a lineage of its own by cairn recover --accept-loss"
+    )]
+    Ended {
+        /// The lineage.
+        lineage: LineageId,
+        /// The last commit that the other one holds.
+        stamp: Versionstamp,
+        /// The one that goes on.
+        child: LineageId,
+    },
     /// The directory cannot be restored into. Give another.
     #[error("cannot restore into {}: {reason}", path.display())]
     Target {
@@ -69,7 +83,7 @@ pub enum Error {
         reason: String,
     },
     /// The disk has no room for it. Free some, or give another directory.
-    #[error("cannot restore into {}: it needs up to {needed} bytes, and {free} are free", path.display())]
+    #[error("cannot restore into {}: it needs up to {needed} bytes, and {free} are free: free some, or name another directory", path.display())]
     NoRoom {
         /// The directory.
         path: PathBuf,
@@ -134,12 +148,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
+    match crate::runtime::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Error::Stopped),
-        },
+        Err(ended) => {
+            ended.resume_panic();
+            Err(Error::Stopped)
+        }
     }
 }
 

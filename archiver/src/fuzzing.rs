@@ -37,3 +37,31 @@ pub fn checkpoint(bytes: &[u8]) {
         assert_eq!(checkpoint.encode(), bytes, "there is one way to write a checkpoint");
     }
 }
+
+/// Decodes the end of a lineage, its checksum mended first so that what lies behind it is reached; what decodes encodes to the same
+/// bytes.
+///
+/// # Panics
+///
+/// When it does not: that is what the fuzzer looks for.
+pub fn end(bytes: &[u8]) {
+    let mut mended = bytes.to_vec();
+    if let Some((content, checksum)) = mended.split_last_chunk_mut::<4>() {
+        *checksum = crc32fast::hash(content).to_le_bytes();
+    }
+    for bytes in [bytes, &mended] {
+        if let Ok(end) = crate::end::End::decode(bytes) {
+            assert_eq!(end.encode(), bytes, "there is one way to write an end");
+        }
+    }
+}
+
+/// Reads what an SFTP server may send: the answer to the first packet, and one to a request.
+///
+/// # Panics
+///
+/// When more was read than was sent: that is what the fuzzer looks for.
+pub fn sftp_reply(bytes: &[u8]) {
+    let read = crate::store::sftp::read_reply(Bytes::copy_from_slice(bytes));
+    assert!(read <= bytes.len(), "{read} bytes were read out of {}", bytes.len());
+}

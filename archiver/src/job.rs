@@ -277,7 +277,7 @@ impl Job {
         let wait_ms =
             self.change(|changing| changing.pace.as_mut().map_or(0, |pace| pace.take(elapsed_ms, bytes)));
         if wait_ms > 0 {
-            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+            crate::runtime::sleep(Duration::from_millis(wait_ms)).await;
         }
     }
 

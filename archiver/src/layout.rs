@@ -10,6 +10,7 @@
 //! | `groups/<group>/tables/<64 hex>.tbl` | a table of checkpoints, named by its BLAKE3 |
 //! | `groups/<group>/tables/<64 hex>.<digest>.tbl.age` | the same, encrypted |
 //! | `groups/<group>/pruned/<stamp>.<ms>.log` | retention removed what lies below the stamp |
+//! | `groups/<group>/ends/<stamp>.<ms>.<child lineage id>.<digest>.end` | the lineage ends there, another goes on |
 //!
 //! Stamps are 20 hex digits, times 12 (Unix milliseconds), hashes of history the first 16 digits of
 //! theirs, digests the first 32 digits of the BLAKE3 of the object's bytes, terms and nodes hex
@@ -251,6 +252,39 @@ impl PrunedName {
     }
 }
 
+/// Where a lineage ends, as the name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EndName {
+    /// The last commit that the child holds.
+    pub stamp: Versionstamp,
+    /// When the child began, Unix milliseconds.
+    pub made_ms: u64,
+    /// The lineage that goes on.
+    pub child: LineageId,
+    /// The digest of its bytes.
+    pub digest: Digest,
+}
+
+impl fmt::Display for EndName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:012x}.{}.{}.end", self.stamp, self.made_ms, self.child, self.digest)
+    }
+}
+
+impl EndName {
+    /// Reads a name; `None` when it is not one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let parts: Vec<&str> = text.strip_suffix(".end")?.split('.').collect();
+        let &[at, time, child, digest] = parts.as_slice() else { return None };
+        Some(Self {
+            stamp: stamp(at)?,
+            made_ms: time_ms(time)?,
+            child: LineageId(hex(child)?),
+            digest: Digest(hex(digest)?),
+        })
+    }
+}
+
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -264,6 +298,8 @@ pub enum Kind {
     Table(u64, TableName),
     /// What retention removed from a group.
     Pruned(u64, PrunedName),
+    /// Where the lineage of a group ends.
+    End(u64, EndName),
 }
 
 /// The whole name of an object.
@@ -284,6 +320,7 @@ impl fmt::Display for Name {
             Kind::Checkpoint(group, name) => write!(f, "groups/{group}/checkpoints/{name}"),
             Kind::Table(group, name) => write!(f, "groups/{group}/tables/{name}"),
             Kind::Pruned(group, name) => write!(f, "groups/{group}/pruned/{name}"),
+            Kind::End(group, name) => write!(f, "groups/{group}/ends/{name}"),
         }
     }
 }
@@ -304,6 +341,7 @@ impl Name {
             "checkpoints" => Kind::Checkpoint(group, CheckpointName::parse(name)?),
             "tables" => Kind::Table(group, TableName::parse(name)?),
             "pruned" => Kind::Pruned(group, PrunedName::parse(name)?),
+            "ends" => Kind::End(group, EndName::parse(name)?),
             _ => return None,
         };
         Some(Self { lineage, kind })
@@ -329,6 +367,7 @@ mod tests {
             format!("groups/12/checkpoints/00001000000000020000.0190000000ff.aaaaaaaaaaaaaaaa.{digest}.ckpt"),
             format!("groups/0/tables/{}.tbl", "e".repeat(64)),
             "groups/1/pruned/00001000000000020000.0190000000ff.log".to_owned(),
+            format!("groups/1/ends/00001000000000020000.0190000000ff.{}.{digest}.end", "c".repeat(32)),
             format!(
                 "groups/1/segments/{stamps}.aaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb.0190000000ff-019000000100.{shipper}.{digest}.seg.age"
             ),

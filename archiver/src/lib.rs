@@ -8,8 +8,11 @@
 //!   [`store::ObjectStore`]: a whole life of an archive can be repeated from a seed.
 
 pub mod archive;
+#[doc(hidden)]
+pub mod bugs;
 pub mod catalog;
 pub mod checkpoint;
+pub mod end;
 mod envelope;
 mod error;
 mod fetch;
@@ -23,6 +26,7 @@ pub mod mirror;
 pub mod prune;
 pub mod restore;
 pub mod retention;
+pub mod runtime;
 pub mod seal;
 pub mod segment;
 pub mod ship;

@@ -13,6 +13,7 @@ pub mod plan;
 
 pub use plan::Rules;
 
+use crate::bugs::{self, Bug};
 use crate::catalog::{self, History, Segment};
 use crate::error::blocking;
 use crate::fetch;
@@ -104,6 +105,11 @@ async fn join(
     let Some(writer) = writer else { return Ok(()) };
     let (recipients, last) = (recipients.clone(), run.last().map(|segment| segment.name));
     let (name, bytes) = blocking(move || finish(writer, last, &recipients)).await?;
+    if bugs::seeded(Bug::RemovedBeforeMerged) {
+        for segment in run {
+            archive.store().delete(&history.object(Kind::Segment(group, segment.name))).await?;
+        }
+    }
     Ok(archive.store().put(&history.object(Kind::Segment(group, name)), bytes).await?)
 }
 

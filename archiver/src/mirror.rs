@@ -84,6 +84,7 @@ async fn copy(
 fn has_digest(kind: Kind, bytes: &[u8]) -> bool {
     match kind {
         Kind::Lineage(digest) => Digest::of(bytes) == digest,
+        Kind::End(_, name) => Digest::of(bytes) == name.digest,
         Kind::Segment(_, name) => Digest::of(bytes) == name.digest,
         Kind::Checkpoint(_, name) => Digest::of(bytes) == name.digest,
         Kind::Table(_, name) => match name.sealed {

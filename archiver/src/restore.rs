@@ -13,7 +13,7 @@ mod scope;
 mod target;
 
 pub(crate) use cluster::restore_standby;
-pub use cluster::{Ask, plan_cluster, restore_cluster};
+pub use cluster::{Ask, plan_cluster, restore_catalog, restore_cluster};
 pub use plan::{Plan, PlanError, Point, Until, Wanted, plan};
 pub use run::{Destination, Restored, run};
 pub use scope::Scope;

@@ -8,21 +8,22 @@
 //!   that is quiet.
 //! - Whatever leaves was not promised for [`Policy::grace_ms`] before: a restore, a copy or a standby that began by then finds
 //!   all it planned with, without telling anybody that it is there.
-//! - A table that no remaining checkpoint names stays for [`GRACE_MS`] after it was written: a
-//!   checkpoint that is being uploaded may be about to name it. Shippers reuse tables of their newest
+//! - A table that no remaining checkpoint names stays until a checkpoint is there that was made [`GRACE_MS`] after it was
+//!   written: one that is being uploaded, for however long, may be about to name it. Shippers reuse tables of their newest
 //!   checkpoint only, which stays.
 
 mod policy;
 
 pub use policy::{Kept, Policy, RESTORE_GRACE_MS};
 
+use crate::bugs::{self, Bug};
 use crate::catalog::{CheckpointEntry, History};
-use crate::checkpoint::Table;
+use crate::checkpoint::{Checkpoint, Table};
 use crate::layout::{CheckpointName, Kind, PrunedName, SegmentName, TableName};
 use engine::Versionstamp;
 use std::collections::BTreeSet;
 
-/// How long a table that nothing names stays, in milliseconds.
+/// How long before the newest checkpoint a table was written that nothing names and that may leave, in milliseconds.
 pub const GRACE_MS: u64 = 24 * 3_600_000;
 
 /// What may leave one lineage.
@@ -65,6 +66,7 @@ pub fn choose(history: &History, now_ms: u64, policy: &Policy) -> Removal {
         removal.below = below;
         let mut kept = points(history, now_ms, policy);
         kept.extend(points(history, then_ms, policy));
+        kept.retain(|_| !bugs::seeded(Bug::KeptPointPruned));
         let checkpoints = history.checkpoints.iter().map(|entry| entry.name);
         removal.checkpoints = checkpoints.filter(|name| name.stamp < below && !kept.contains(name)).collect();
         let segments = history.segments.iter().map(|segment| segment.name);
@@ -74,9 +76,12 @@ pub fn choose(history: &History, now_ms: u64, policy: &Policy) -> Removal {
     let mut kept = history.checkpoints.iter().filter(|entry| !left.contains(&entry.name));
     // A checkpoint that cannot be read may name any table.
     if kept.clone().all(|entry| entry.whole().is_some()) {
-        let kept = kept.by_ref().filter_map(CheckpointEntry::whole);
-        let named: BTreeSet<TableName> = kept.flat_map(|c| c.tables.iter().map(Table::name)).collect();
-        let abandoned = |modified_ms: u64| now_ms.saturating_sub(modified_ms) > GRACE_MS;
+        let kept: Vec<&Checkpoint> = kept.by_ref().filter_map(CheckpointEntry::whole).collect();
+        // An upload may take days: only a later checkpoint says that it is over.
+        let last_ms = kept.iter().map(|checkpoint| checkpoint.made_ms).max().unwrap_or(0).min(now_ms);
+        let named: BTreeSet<TableName> =
+            kept.into_iter().flat_map(|checkpoint| checkpoint.tables.iter().map(Table::name)).collect();
+        let abandoned = |modified_ms: u64| last_ms.saturating_sub(modified_ms) > GRACE_MS;
         let unnamed = history.tables.iter().filter(|(name, _)| !named.contains(*name));
         removal.tables =
             unnamed.filter(|(_, table)| abandoned(table.modified_ms)).map(|(name, _)| *name).collect();
@@ -100,7 +105,10 @@ pub fn points(history: &History, now_ms: u64, policy: &Policy) -> BTreeSet<Check
 /// from it.
 fn base(history: &History, oldest_ms: u64) -> Option<Versionstamp> {
     let windows = history.windows();
-    let before = |entry: &&CheckpointEntry| entry.whole().is_some() && entry.name.time_ms <= oldest_ms;
+    let before = |entry: &&CheckpointEntry| {
+        let is_before = entry.name.time_ms <= oldest_ms || bugs::seeded(Bug::WindowCut);
+        entry.whole().is_some() && is_before
+    };
     history.checkpoints.iter().rev().filter(before).find_map(|entry| {
         let reached = history.window_from(&history.start_at(entry)).last.stamp;
         let around = windows.iter().filter(|window| window.holds_stamp(entry.name.stamp));

@@ -4,15 +4,17 @@
 //! - It lists what comes after what it has, with a pause that grows while nothing comes, and applies a segment only where it
 //!   continues the content hash.
 //! - What it has is durable at each step: after a crash it goes on from there.
-//! - Promoted, it begins lineages of its own, and follows no more.
+//! - Promoted, it begins lineages of its own, and follows no more. Before that it can write into the archive that those which it
+//!   followed have ended, so that whoever ships them stops.
 
 use crate::archive::Archive;
 use crate::catalog::window::{Root, Start};
 use crate::catalog::{History, Segment};
+use crate::end::End;
 use crate::error::blocking;
 use crate::fetch;
 use crate::job::Job;
-use crate::layout::{Kind, LINEAGES, LineageFolder, Name, ShortHash};
+use crate::layout::{Digest, Kind, LINEAGES, LineageFolder, Name, ShortHash, TIME_MS_MAX};
 use crate::restore::replay::Replay;
 use crate::restore::{Destination, Restored, STANDBY_MARKER, Until, restore_standby};
 use crate::segment::Reader;
@@ -151,15 +153,35 @@ impl Follower {
         Ok(())
     }
 
+    /// Writes into the archive that the lineage which it follows ends with what is here, as `child` goes on. Needs the right to put.
+    ///
+    /// # Errors
+    ///
+    /// What the store says.
+    pub async fn end_what_it_follows(&self, child: LineageId) -> Result<()> {
+        let made_ms = self.engine.env().clock.now_ms().min(TIME_MS_MAX);
+        let stamp = self.engine.applied().stamp;
+        let end = End { lineage: self.folder, group: self.group, stamp, made_ms, child };
+        let bytes = end.encode();
+        let kind = Kind::End(self.group, end.name(Digest::of(&bytes)));
+        let name = Name { lineage: self.folder, kind }.to_string();
+        Ok(self.archive.store().put(&name, bytes.into()).await?)
+    }
+
+    /// An id for the lineage that is to go on.
+    pub fn new_lineage(&self) -> LineageId {
+        let mut id = LineageId([0; 16]);
+        self.engine.env().random.fill(&mut id.0);
+        id
+    }
+
     /// Durably begins a lineage of its own, and closes the engine.
     ///
     /// # Errors
     ///
     /// When the disk fails.
-    pub fn promote(self) -> Result<Lineage> {
+    pub fn promote(self, id: LineageId) -> Result<Lineage> {
         drop(self.replay);
-        let mut id = LineageId([0; 16]);
-        self.engine.env().random.fill(&mut id.0);
         let lineage = self.engine.begin_lineage(id)?;
         self.engine.close()?;
         Ok(lineage)

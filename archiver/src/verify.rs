@@ -6,7 +6,9 @@
 //!   check is checked.
 //! - Full: besides, the end of each group is restored, twice where there are two ways to it, and what came out is compared.
 //! - Wherever two objects speak of the same commit, they must say the same hash of history.
-//! - A hole is told apart: pruned on purpose, a recorded gap, or lost.
+//! - What was shipped after a lineage ended is a fork, which is told of and is no damage.
+//! - A hole is told apart: pruned on purpose, a recorded gap, or lost. What was shipped in a recorded gap, beside a checkpoint
+//!   that never arrived, belongs to the gap.
 
 mod chain;
 mod content;
@@ -18,7 +20,7 @@ use crate::catalog::{self, Catalog, History};
 use crate::job::Job;
 use crate::layout::CheckpointName;
 use crate::{Archive, Result};
-use engine::Versionstamp;
+use engine::{LineageId, Versionstamp};
 
 /// How much is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +64,21 @@ pub struct Hole {
     pub pruned: bool,
 }
 
+/// Commits that were shipped to a lineage after another went on from it: a restore takes them only where the lineage is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fork {
+    /// In which group.
+    pub group: u64,
+    /// The lineage.
+    pub lineage: LineageId,
+    /// The lineage that goes on.
+    pub child: LineageId,
+    /// The last commit that both hold.
+    pub after: Versionstamp,
+    /// The last commit of the fork.
+    pub last: Versionstamp,
+}
+
 /// What a verification found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
@@ -77,6 +94,8 @@ pub struct Report {
     pub sealed: u64,
     /// Tables that no checkpoint names: of one that is being uploaded, or that was never finished, or whose object is gone.
     pub unnamed_tables: u64,
+    /// What was shipped to a lineage after another went on from it.
+    pub forks: Vec<Fork>,
     /// Holes that are accounted for.
     pub holes: Vec<Hole>,
     /// What is wrong. An archive is sound when this is empty.

@@ -7,4 +7,5 @@ pub mod failover;
 pub mod page;
 pub mod s3;
 pub mod servers;
+pub mod svg;
 pub mod table;

@@ -24,6 +24,8 @@ pub struct S3 {
     child: Child,
     port: u16,
     metrics: u16,
+    /// What it keeps in memory, removed with it.
+    _memory: Option<tempfile::TempDir>,
 }
 
 impl S3 {
@@ -33,6 +35,24 @@ impl S3 {
     ///
     /// When it does not start.
     pub fn weed(binary: &Path, folder: &Path) -> anyhow::Result<S3> {
+        S3::start(Command::new(binary), folder, None)
+    }
+
+    /// Starts `weed` so that it takes as little as it can from what else runs on this machine, as one on another machine would:
+    /// its data is in memory, and it gives way to everybody.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn weed_aside(binary: &Path) -> anyhow::Result<S3> {
+        let memory = tempfile::tempdir_in("/dev/shm").context("cannot keep data in memory")?;
+        let mut command = Command::new("nice");
+        command.args(["-n", "19"]).arg(binary);
+        let folder = memory.path().to_owned();
+        S3::start(command, &folder, Some(memory))
+    }
+
+    fn start(mut command: Command, folder: &Path, memory: Option<tempfile::TempDir>) -> anyhow::Result<S3> {
         std::fs::create_dir_all(folder)?;
         let identities = folder.join("identities.json");
         let [(_, key), (_, secret)] = CREDENTIALS;
@@ -45,7 +65,6 @@ impl S3 {
         let ports: Vec<u16> =
             held.iter().map(|held| Ok(held.local_addr()?.port())).collect::<std::io::Result<_>>()?;
         drop(held);
-        let mut command = Command::new(binary);
         command.arg("server").args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-s3.iam=false"]);
         command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]);
         command.args(["-master.volumeSizeLimitMB=1024", "-volume.max=40", "-volume.preStopSeconds=0"]);
@@ -64,8 +83,8 @@ impl S3 {
         }
         let log = File::create(folder.join("log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let mut server =
-            S3 { child: command.spawn().context("cannot start weed")?, port: ports[0], metrics: ports[8] };
+        let child = command.spawn().context("cannot start weed")?;
+        let mut server = S3 { child, port: ports[0], metrics: ports[8], _memory: memory };
         let begun = Instant::now();
         while !server.makes_bucket(ports[1]) {
             let ended = server.child.try_wait()?;

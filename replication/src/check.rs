@@ -58,6 +58,15 @@ pub struct Verdict {
     pub watched: usize,
 }
 
+/// Every state that there was. The events and the last state have to [hold](check).
+///
+/// # Errors
+///
+/// When they do not.
+pub fn model(events: &[Event], last: &Last) -> Result<Model, Violation> {
+    Model::replay(events, &journal::resolve(events, last)?)
+}
+
 /// Decides whether the events and the last state can be those of one database that keeps its promises.
 ///
 /// # Errors

@@ -65,7 +65,10 @@ pub(super) fn create(
         created_ms: now_ms,
         ended_ms: 0,
         number: DatabaseNumber(u32::try_from(number).map_err(full)?),
-        group: place(others.iter().map(|(_, found)| &found.row), groups),
+        group: place(
+            others.iter().map(|(_, found)| found.row.group).chain([view.default_place()?.group]),
+            groups,
+        ),
         token_digest: new.token_digest,
         name: new.name.clone(),
     };
@@ -79,9 +82,9 @@ pub(super) fn create(
     Ok((row, change))
 }
 
-/// The group, of 1 to `groups`, that holds fewest databases, counting the default one; the first of several.
-pub fn place<'a>(databases: impl Iterator<Item = &'a DatabaseRow>, groups: u64) -> GroupId {
-    let held: Vec<GroupId> = databases.map(|row| row.group).chain([GroupId::FIRST]).collect();
+/// The group, of 1 to `groups`, that holds fewest databases, when `held` is where each of them is; the first of several.
+pub fn place(held: impl Iterator<Item = GroupId>, groups: u64) -> GroupId {
+    let held: Vec<GroupId> = held.collect();
     let count = |group: &GroupId| held.iter().filter(|other| *other == group).count();
     (1..=groups).map(GroupId).min_by_key(count).unwrap_or(GroupId::FIRST)
 }

@@ -2,16 +2,19 @@
 //!
 //! - A database that is being loaded has its number, so that rows can be written, and is neither listed nor served.
 //! - Replacing another is one change of the catalog: it takes over the number of what was loaded, and what it was is ended.
+//! - The default database has no row until it is replaced: from then on its row says where it is. The number that it had goes the
+//!   way of any other that has ended.
 //! - Before that, the stamp is noted at which the archive brings the old content back.
 //!
 //! A recovery point stands under `recovery/<id, 16 bytes><Unix ms, u64 big-endian>`: format `01`, stamp 10 bytes, group varint,
 //! number varint.
 
 use super::change::Change;
-use super::databases::{NewDatabase, create, is_active};
+use super::databases::{DEFAULT_NAME, NewDatabase, create, is_active};
 use super::rows::{DatabaseRow, DatabaseState};
-use super::view::{Found, View, database_key, name_key};
+use super::view::{DatabasePlace, Found, View, database_key, name_key};
 use super::{CatalogError, Result};
+use crate::connect::DEFAULT_DATABASE_ID;
 use engine::Versionstamp;
 use engine::codec::{Decoder, Malformed, put_varint};
 use replication::{DatabaseNumber, GroupId};
@@ -113,27 +116,57 @@ pub fn replace(
     stamp_of: impl Fn(GroupId) -> Option<Versionstamp>,
 ) -> Result<(Uuid, DatabaseRow, RecoveryPoint, Change)> {
     let loaded = found(view, id)?;
-    let missing = || CatalogError::NotFound(format!("there is no database {id_or_name} to replace"));
-    let target = match Uuid::try_parse(id_or_name) {
-        Ok(target) => target,
-        Err(_) => view.database_named(id_or_name)?.ok_or_else(missing)?.row,
-    };
-    let there = view.database(target)?.filter(is_active).ok_or_else(missing)?;
-    let (group, number) = (there.row.group, there.row.number);
+    let (target, stamp, was) = target(view, id_or_name, now_ms)?;
+    let (group, number) = (was.group, was.number);
     let unknown = || CatalogError::Conflict(format!("this node does not hold group {group}: ask another"));
     let point = RecoveryPoint { stamp: stamp_of(group).ok_or_else(unknown)?, group, number };
-    let row = DatabaseRow { group: loaded.row.group, number: loaded.row.number, ..there.row.clone() };
+    let row = DatabaseRow { group: loaded.row.group, number: loaded.row.number, ..was };
     let ended =
         DatabaseRow { state: DatabaseState::Ended, ended_ms: now_ms, group, number, ..loaded.row.clone() };
     let (target_key, loaded_key) = (database_key(target), database_key(id));
     let change = Change::default()
-        .if_still(&target_key, &there)
+        .if_stamp(&target_key, stamp)
         .if_still(&loaded_key, &loaded)
         .delete(&name_key(&loaded.row.name))
         .set(&target_key, row.encode())
         .set(&loaded_key, ended.encode())
         .set(&recovery_key(target, now_ms), point.encode());
     Ok((target, row, point, change))
+}
+
+/// The id of the database that is to be replaced, the stamp of its row, and what it is now.
+fn target(
+    view: &View<'_>,
+    id_or_name: &str,
+    now_ms: u64,
+) -> Result<(Uuid, Option<Versionstamp>, DatabaseRow)> {
+    let missing = || CatalogError::NotFound(format!("there is no database {id_or_name} to replace"));
+    let target = match Uuid::try_parse(id_or_name) {
+        Ok(target) => target,
+        Err(_) if id_or_name == DEFAULT_NAME => DEFAULT_DATABASE_ID,
+        Err(_) => view.database_named(id_or_name)?.ok_or_else(missing)?.row,
+    };
+    match view.database(target)? {
+        None if target == DEFAULT_DATABASE_ID => Ok((target, None, default_row(now_ms))),
+        found => {
+            let there = found.filter(is_active).ok_or_else(missing)?;
+            Ok((target, Some(there.stamp), there.row))
+        }
+    }
+}
+
+/// The first row of the default database. Its access token is the server's, so that its digest means nothing.
+fn default_row(now_ms: u64) -> DatabaseRow {
+    let DatabasePlace { group, number } = DatabasePlace::DEFAULT;
+    DatabaseRow {
+        state: DatabaseState::Active,
+        created_ms: now_ms,
+        ended_ms: 0,
+        number,
+        group,
+        token_digest: [0; 32],
+        name: DEFAULT_NAME.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -183,6 +216,52 @@ mod tests {
         let ended = store.decide(|view| view.database(Uuid::from_u128(2)))?.ok_or("it is ended")?.row;
         assert_eq!((ended.state, ended.number), (DatabaseState::Ended, old.number));
         assert!(store.decide(|view| end_database(view, "aside", 8)).is_err(), "its name is gone");
+        Ok(())
+    }
+
+    #[test]
+    fn the_default_database_can_be_replaced_again_and_again_and_stays_the_default_one() -> TestResult {
+        let store = Store::new()?;
+        let mut was = DatabasePlace::DEFAULT;
+        assert_eq!(store.decide(|view| view.default_place())?, was);
+        for (round, which) in [(2, "default"), (3, "00000000-0000-8000-8000-000000000001")] {
+            let aside = Uuid::from_u128(round);
+            let (loaded, change) =
+                store.decide(|view| begin_loading(view, &new(round, &format!("aside{round}")), 2, 6))?;
+            store.commit(change)?;
+            let stamp = Versionstamp::new(9, 1);
+            let replaced = store.decide(|view| replace(view, aside, which, 7, |_group| Some(stamp)))?;
+            let (id, row, point, change) = replaced;
+            store.commit(change)?;
+            assert_eq!((id, row.name.as_str()), (DEFAULT_DATABASE_ID, "default"));
+            assert_eq!(point, RecoveryPoint { stamp, group: was.group, number: was.number });
+            was = DatabasePlace::of(&loaded);
+            assert_eq!(store.decide(|view| view.default_place())?, was);
+            assert!(store.decide(|view| end_database(view, which, 8)).is_err(), "it is never deleted");
+            assert!(store.decide(|view| create_database(view, &new(9, "default"), 2, 6)).is_err());
+        }
+        let listed = store.decide(|view| view.databases())?;
+        let states: Vec<_> = listed.iter().map(|(_, found)| (found.row.state, found.row.number.0)).collect();
+        assert_eq!(states, [(DatabaseState::Ended, 1), (DatabaseState::Ended, 2)], "what it was is ended");
+        Ok(())
+    }
+
+    #[test]
+    fn two_replacements_of_the_default_database_at_once_do_not_both_happen() -> TestResult {
+        let store = Store::new()?;
+        let mut changes = Vec::new();
+        for round in [2, 3] {
+            let (_, change) =
+                store.decide(|view| begin_loading(view, &new(round, &format!("aside{round}")), 1, 6))?;
+            store.commit(change)?;
+        }
+        for round in [2, 3] {
+            let at = |_group| Some(Versionstamp::new(9, 1));
+            let replaced = store.decide(|view| replace(view, Uuid::from_u128(round), "default", 7, at))?;
+            changes.push(replaced.3);
+        }
+        assert!(store.commit(changes.remove(0)).is_ok());
+        assert!(store.commit(changes.remove(0)).is_err(), "it was decided on what is no more");
         Ok(())
     }
 

@@ -4,9 +4,12 @@ use super::loading::RecoveryPoint;
 use super::rows::{DatabaseRow, NodeRow};
 use super::{CatalogError, Result};
 use crate::cluster::policy::Wanted;
+use crate::connect::DEFAULT_DATABASE_ID;
 use engine::codec::Malformed;
 use engine::{Direction, LineageId, Snapshot, Value, Versionstamp};
-use replication::{Encoding, NodeId, SYSTEM_DATABASE, engine_key, split_value};
+use replication::{
+    DEFAULT_DATABASE, DatabaseNumber, Encoding, GroupId, NodeId, SYSTEM_DATABASE, engine_key, split_value,
+};
 use uuid::Uuid;
 
 pub(super) const PRIMARY_REGION: &[u8] = b"primary-region";
@@ -26,6 +29,25 @@ pub struct Found<T> {
     pub stamp: Versionstamp,
 }
 
+/// Where a database is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DatabasePlace {
+    /// The group that holds it.
+    pub group: GroupId,
+    /// Its number there.
+    pub number: DatabaseNumber,
+}
+
+impl DatabasePlace {
+    /// Where the default database is until its content is replaced.
+    pub const DEFAULT: DatabasePlace = DatabasePlace { group: GroupId::FIRST, number: DEFAULT_DATABASE };
+
+    /// Where a row says that a database is.
+    pub const fn of(row: &DatabaseRow) -> DatabasePlace {
+        DatabasePlace { group: row.group, number: row.number }
+    }
+}
+
 /// One snapshot of the catalog.
 #[derive(Debug)]
 pub struct View<'a> {
@@ -40,7 +62,8 @@ pub(super) fn peer_key(address: &str) -> Vec<u8> {
     [b"peer/", address.as_bytes()].concat()
 }
 
-pub(super) fn database_key(id: Uuid) -> Vec<u8> {
+/// The row of a database.
+pub(crate) fn database_key(id: Uuid) -> Vec<u8> {
     [DATABASES, id.as_bytes()].concat()
 }
 
@@ -97,7 +120,19 @@ impl<'a> View<'a> {
     ///
     /// When they cannot be read.
     pub fn databases(&self) -> Result<Vec<(Uuid, Found<DatabaseRow>)>> {
-        self.list(DATABASES, |key| Uuid::from_slice(key).ok(), DatabaseRow::decode)
+        let mut rows = self.list(DATABASES, |key| Uuid::from_slice(key).ok(), DatabaseRow::decode)?;
+        rows.retain(|(id, _)| *id != DEFAULT_DATABASE_ID);
+        Ok(rows)
+    }
+
+    /// Where the default database is.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be read.
+    pub fn default_place(&self) -> Result<DatabasePlace> {
+        let row = self.database(DEFAULT_DATABASE_ID)?;
+        Ok(row.map_or(DatabasePlace::DEFAULT, |found| DatabasePlace::of(&found.row)))
     }
 
     /// When the content of a database was replaced, Unix milliseconds, and where the archive holds what it was; oldest first.

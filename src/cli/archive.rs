@@ -3,8 +3,11 @@
 
 use super::UsageError;
 use super::archive_args::ArchiveArgs;
+use super::archive_status;
 use super::columns::{cells, columns};
+use super::operate::Node;
 use super::restore::{job, runtime, watched};
+use crate::archive::ArchiveStatus;
 use crate::config::units::Millis;
 use anyhow::Context;
 use archiver::catalog::{self, rfc3339};
@@ -28,6 +31,11 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Show how far a cluster's archives are: what was shipped where, and what waits
+    Status {
+        #[command(flatten)]
+        node: Node,
+    },
     /// Show what an archive holds, by group and kind of object
     Stats(StatsArgs),
     /// Remove what is older than it is to be kept
@@ -89,6 +97,10 @@ fn parse_rules(text: &str) -> Result<Kept, String> {
 /// A [`UsageError`] when the URL or a key cannot work; otherwise what the archive or its store says.
 pub fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
+        Command::Status { node } => {
+            let all: Vec<ArchiveStatus> = node.ask(async |client| client.get("/archive").await)?;
+            node.show(&all, |all| archive_status::text(all))
+        }
         Command::Stats(args) => stats(&args),
         Command::Prune(args) => prune_all(&args),
         Command::Merge(args) => merge_all(&args),
@@ -112,7 +124,8 @@ const fn group_of(kind: &Kind) -> Option<u64> {
         Kind::Segment(group, _)
         | Kind::Checkpoint(group, _)
         | Kind::Table(group, _)
-        | Kind::Pruned(group, _) => Some(*group),
+        | Kind::Pruned(group, _)
+        | Kind::End(group, _) => Some(*group),
     }
 }
 
@@ -154,6 +167,7 @@ const fn kind_of(kind: &Kind) -> &'static str {
         Kind::Checkpoint(..) => "checkpoint",
         Kind::Table(..) => "table",
         Kind::Pruned(..) => "pruned",
+        Kind::End(..) => "end",
     }
 }
 
@@ -251,7 +265,7 @@ fn merged_text(group: u64, merged: &Merged) -> String {
         text.push_str(&format!("group {group}: {refused} segments were not let go by the store\n"));
     }
     for object in disputed {
-        text.push_str(&format!("group {group}: {object} says another history: run cairn pitr verify\n"));
+        text.push_str(&format!("group {group}: {object} says another history: run cairn verify\n"));
     }
     text
 }

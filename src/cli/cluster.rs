@@ -4,7 +4,7 @@ pub(super) mod force_new;
 mod show;
 
 use super::operate::Node;
-use crate::cluster::operator::{NodeChange, RegionStatus};
+use crate::cluster::operator::{NodeChange, RegionStatus, SealedGroup};
 use crate::cluster::status::ClusterStatus;
 use hyper::Method;
 use serde_json::json;
@@ -72,6 +72,19 @@ enum Command {
         #[command(flatten)]
         node: Node,
     },
+    /// Take no more writes, because another cluster is to go on from here (cairn standby promote --cluster does this)
+    Seal {
+        /// Why, for those whose writes are refused
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        node: Node,
+    },
+    /// Take writes again
+    Unseal {
+        #[command(flatten)]
+        node: Node,
+    },
     /// Begin the cluster anew with the data of one survivor, when a majority is lost for good
     ForceNew(force_new::Args),
 }
@@ -103,6 +116,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             change(&node, Method::POST, "/cluster/transfer-leader", &body)
         }
         Command::Regions { primary, no_primary, node } => regions(&node, primary, no_primary),
+        Command::Seal { reason, node } => {
+            let body = json!({ "reason": reason });
+            let sealed: Vec<SealedGroup> =
+                node.ask(async |client| client.send(Method::POST, "/cluster/seal", &body).await)?;
+            node.show(&sealed, |sealed| show::sealed(sealed))
+        }
+        Command::Unseal { node } => {
+            let unsealed: Vec<SealedGroup> =
+                node.ask(async |client| client.send(Method::DELETE, "/cluster/seal", &json!({})).await)?;
+            node.show(&unsealed, |_| "the cluster takes writes again\n".to_owned())
+        }
         Command::ForceNew(args) => force_new::run(args),
     }
 }

@@ -4,7 +4,38 @@ use super::UsageError;
 use crate::admin::client::{Client, ClientError};
 use anyhow::Context;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// A cluster that is asked beside other work.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Asked {
+    /// Any node of the cluster
+    #[arg(long, value_name = "URL")]
+    pub(super) cluster: Option<String>,
+
+    /// The cluster's access token
+    #[arg(long, env = "DENO_KV_ACCESS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
+
+    /// Certificates in PEM of the CA to believe over https [default: those of the system]
+    #[arg(long, env = "CAIRN_TLS_CA", value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+}
+
+impl Asked {
+    /// `None` when no cluster was named.
+    pub(super) fn client(&self) -> anyhow::Result<Option<Client>> {
+        self.cluster
+            .as_ref()
+            .map(|url| client(url, self.token.as_deref(), self.tls_ca.as_deref()))
+            .transpose()
+    }
+}
+
+fn client(url: &str, token: Option<&str>, ca: Option<&Path>) -> anyhow::Result<Client> {
+    let missing = || UsageError("say --token, or set DENO_KV_ACCESS_TOKEN".to_owned());
+    Client::new(url, token.ok_or_else(missing)?, ca).map_err(usage)
+}
 
 /// Which node is asked.
 #[derive(Debug, Clone, clap::Args)]
@@ -28,9 +59,7 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn client(&self) -> anyhow::Result<Client> {
-        let missing = || UsageError("say --token, or set DENO_KV_ACCESS_TOKEN".to_owned());
-        let token = self.token.as_deref().ok_or_else(missing)?;
-        Client::new(&self.url, token, self.tls_ca.as_deref()).map_err(usage)
+        client(&self.url, self.token.as_deref(), self.tls_ca.as_deref())
     }
 
     /// Where it is, without a slash at the end.

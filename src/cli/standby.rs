@@ -2,8 +2,9 @@
 //!
 //! - It needs to read the archive and nothing else; the cluster that it follows does not know of it.
 //! - It is filled first, which can be interrupted and goes on; then it serves, and each group follows by itself.
-//! - A promoted standby is a data directory in lineages of its own. The cluster that it followed is not stopped by that: stop it
-//!   first, or its later writes are on another history.
+//! - A promoted standby is a data directory in lineages of its own.
+
+mod promote;
 
 use super::UsageError;
 use super::archive_args::ArchiveArgs;
@@ -17,7 +18,7 @@ use crate::{server, telemetry};
 use anyhow::Context;
 use archiver::Archive;
 use archiver::job::JobKind;
-use archiver::restore::{MARKER, STANDBY_MARKER};
+use archiver::restore::STANDBY_MARKER;
 use archiver::standby::{self, Follower, pause_after};
 use engine::{Clock, Env, LineageId, Options};
 use prometheus_client::metrics::gauge::Gauge;
@@ -47,7 +48,7 @@ enum Command {
     /// Follow an archive and serve reads of it
     Serve(Serve),
     /// Make a standby a cluster of its own, when the one that it follows is lost or stopped
-    Promote(Promote),
+    Promote(promote::Promote),
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,20 +73,6 @@ struct Serve {
     lineage: Vec<LineageId>,
 }
 
-#[derive(Debug, clap::Args)]
-struct Promote {
-    #[command(flatten)]
-    archive: ArchiveArgs,
-
-    /// Directory of the standby, which no process serves
-    #[arg(long, env = "CAIRN_DATA", value_name = "DIR")]
-    data: PathBuf,
-
-    /// Go on with what is here, although the archive cannot be reached or holds more
-    #[arg(long)]
-    force: bool,
-}
-
 /// Serves until a signal, or promotes.
 ///
 /// # Errors
@@ -94,7 +81,7 @@ struct Promote {
 pub fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Serve(args) => serve(&args),
-        Command::Promote(args) => promote(&args),
+        Command::Promote(args) => promote::run(&args),
     }
 }
 
@@ -210,50 +197,5 @@ async fn follow(
     }
     if let Err(error) = follower.engine().close() {
         tracing::warn!(%error, "cannot close a group of the standby");
-    }
-}
-
-fn promote(args: &Promote) -> anyhow::Result<()> {
-    let data = args.data.display();
-    if args.data.join(MARKER).exists() {
-        return Err(UsageError(format!("{data} was never filled: run cairn standby serve again")).into());
-    }
-    if !args.data.join(STANDBY_MARKER).exists() {
-        return Err(UsageError(format!("{data} is not a standby")).into());
-    }
-    let archive = args.archive.open()?;
-    let (env, runtime) = (Env::real(), runtime()?);
-    let mut followers = open(&env, &args.data, &archive)?;
-    for follower in &mut followers {
-        let caught_up = runtime.block_on(catch_up(follower));
-        if let (Err(error), false) = (caught_up, args.force) {
-            let group = follower.group();
-            let text = format!(
-                "cannot be sure that group {group} has everything: {error:#}; --force goes on without"
-            );
-            return Err(UsageError(text).into());
-        }
-    }
-    for follower in followers {
-        let (group, stamp) = (follower.group(), follower.engine().applied().stamp);
-        let lineage = follower.promote()?;
-        println!("group {group} goes on from {stamp} as lineage {}, epoch {}", lineage.id, lineage.epoch);
-    }
-    standby::end(&env, &args.data)?;
-    println!("Stop the cluster that it followed: what it writes from now on is another history.");
-    println!("Start this one with: cairn serve --data {data} --archive URL");
-    Ok(())
-}
-
-/// Applies everything that is in the archive.
-async fn catch_up(follower: &mut Follower) -> anyhow::Result<()> {
-    loop {
-        match follower.step().await? {
-            standby::Followed::Applied(_) => {}
-            standby::Followed::Nothing => return Ok(()),
-            standby::Followed::Waits => {
-                anyhow::bail!("the archive holds commits that do not continue what is here")
-            }
-        }
     }
 }

@@ -2,6 +2,8 @@
 
 use super::UsageError;
 use super::archive_args::ArchiveArgs;
+use super::archive_status;
+use super::operate::Asked;
 use super::pitr::show;
 use super::restore::{as_usage, destination, job, runtime, watched};
 use anyhow::bail;
@@ -21,6 +23,10 @@ pub struct Args {
     /// What the cluster recorded as shipped, such as 1:00000000000000010002 for group 1; may be repeated
     #[arg(long, value_name = "GROUP:VERSIONSTAMP", value_parser = parse_position)]
     position: Vec<Position>,
+
+    /// Take the positions from this cluster, so that an archive that lost its newest objects is found out
+    #[command(flatten)]
+    cluster: Asked,
 
     /// An empty or absent directory with room for the largest group, for --full [default: a temporary one]
     #[arg(long, value_name = "DIR")]
@@ -65,6 +71,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let archive = args.archive.open()?;
     let job = job(JobKind::Verify, &archive.location());
     let runtime = runtime()?;
+    let mut positions = args.position.clone();
+    if let Some(client) = args.cluster.client()? {
+        // Before the listing: what is shipped after this is not missed.
+        positions.extend(runtime.block_on(archive_status::positions(&client, &archive.location()))?);
+    }
     let done = if args.how.full {
         let temporary = || std::env::temp_dir().join(format!("cairn-verify-{}", std::process::id()));
         let dir = args.scratch.clone().unwrap_or_else(temporary);
@@ -72,7 +83,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             return Err(UsageError(format!("{} is not empty", dir.display())).into());
         }
         let destination = destination(&dir);
-        let work = verify_by_restoring(&archive, &destination, &args.position, &job);
+        let work = verify_by_restoring(&archive, &destination, &positions, &job);
         let done = runtime.block_on(watched("verifying", &job, work));
         // Only when it is empty: what is not ours stays.
         if args.scratch.is_none() && dir.exists() {
@@ -81,7 +92,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         done
     } else {
         let depth = if args.how.fast { Depth::Fast } else { Depth::Deep };
-        let work = verify_all(&archive, depth, &args.position, &job);
+        let work = verify_all(&archive, depth, &positions, &job);
         runtime.block_on(watched("verifying", &job, work))
     };
     let report = done.map_err(as_usage)?;

@@ -234,6 +234,7 @@ mod tests {
             epoch: 1,
             node: 2,
             primary_region: None,
+            sealed: None,
             nodes: Vec::new(),
             groups: Vec::new(),
         };

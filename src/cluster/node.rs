@@ -2,6 +2,7 @@
 
 use super::seam::{Cluster, ClusterError, Place, Result};
 use super::status::{GroupStatus, Member, Role};
+use crate::sealed::{self, Seal};
 use async_trait::async_trait;
 use engine::{Lineage, Snapshot, Versionstamp};
 use replication::transport::Transport;
@@ -44,6 +45,10 @@ impl RealCluster {
     async fn change(&self, group: GroupId, change: Change) -> Result<()> {
         Ok(self.group(group)?.change(change, WITHIN).await?)
     }
+}
+
+fn seal_of(group: &Group) -> Option<Seal> {
+    sealed::of(&group.snapshot(), group.engine().lineage().id)
 }
 
 impl From<ChangeError> for ClusterError {
@@ -149,7 +154,21 @@ impl Cluster for RealCluster {
     }
 
     async fn write_data(&self, group: GroupId, write: AtomicWrite, bytes: usize) -> Result<Outcome> {
-        Ok(self.group(group)?.write(write, bytes, WITHIN).await?)
+        let group = self.group(group)?;
+        let refused = |seal: Seal| format!("the cluster is sealed: {}", seal.reason);
+        if let Some(seal) = seal_of(&group) {
+            return Err(ClusterError::Failed(refused(seal)));
+        }
+        let outcome = group.write(write, bytes, WITHIN).await?;
+        // Sealed meanwhile: it may be after the end.
+        match seal_of(&group) {
+            Some(seal) => Err(ClusterError::Unknown(refused(seal))),
+            None => Ok(outcome),
+        }
+    }
+
+    async fn write_seal(&self, group: GroupId, write: AtomicWrite) -> Result<Outcome> {
+        Ok(self.group(group)?.write(write, CATALOG_WRITE_BYTES, WITHIN).await?)
     }
 
     fn applied_stamp(&self, group: GroupId) -> Option<Versionstamp> {

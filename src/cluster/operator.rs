@@ -6,10 +6,12 @@
 mod databases;
 mod loading;
 mod nodes;
+mod sealing;
 
 pub use databases::{CreatedDatabase, DatabaseStatus};
-pub use loading::{LOAD_ROWS_MAX, LoadRow, Loaded, Ready};
+pub use loading::{LOAD_ROWS_MAX, LoadRow, Loaded, Ready, RecoveryStatus};
 pub use nodes::{GroupLineage, JoinAnswer, JoinRequest, MemberPlace, NodeChange, RegionStatus};
+pub use sealing::SealedGroup;
 
 use super::identity::Identity;
 use super::seam::{Cluster, ClusterError};
@@ -34,6 +36,11 @@ pub enum OperatorError {
     /// It would do harm. Change what is there first.
     #[error("{0}")]
     Refused(String),
+}
+
+/// What is said to who wants to change a sealed cluster.
+fn words(reason: &str) -> String {
+    format!("the cluster is sealed: {reason}; cairn cluster unseal lets it go on")
 }
 
 /// The result of a command.
@@ -93,11 +100,18 @@ impl Operator {
             self.cluster.catalog_barrier().await?;
             let (decided, change) = decide(&View::new(&self.cluster.catalog()))?;
             let Some(change) = change else { return Ok(decided) };
+            if let Some(seal) = self.seal_here() {
+                return Err(OperatorError::Refused(words(&seal.reason)));
+            }
             let write = change.into_write(self.cluster.request_id());
             match self.cluster.write_catalog(write).await? {
                 Outcome::Committed(_) => {
                     self.changed.notify_one();
-                    return Ok(decided);
+                    // Sealed meanwhile: it may be after the end.
+                    return match self.seal_here() {
+                        Some(seal) => Err(ClusterError::Unknown(words(&seal.reason)).into()),
+                        None => Ok(decided),
+                    };
                 }
                 Outcome::ChecksFailed(_) => {}
                 Outcome::Refused(refusal) => return Err(ClusterError::Failed(refusal.to_string()).into()),

@@ -84,6 +84,13 @@ pub trait Cluster: Send + Sync + fmt::Debug + 'static {
     /// When the write has no outcome.
     async fn write_data(&self, group: GroupId, write: AtomicWrite, bytes: usize) -> Result<Outcome>;
 
+    /// Writes to the system's own keyspace of a group whether it is sealed, whether it is sealed or not.
+    ///
+    /// # Errors
+    ///
+    /// When the write has no outcome.
+    async fn write_seal(&self, group: GroupId, write: AtomicWrite) -> Result<Outcome>;
+
     /// The last commit that this node has of a group.
     fn applied_stamp(&self, group: GroupId) -> Option<Versionstamp>;
 

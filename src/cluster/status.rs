@@ -128,6 +128,9 @@ pub struct ClusterStatus {
     pub node: u64,
     /// Where leaders are kept, if somewhere.
     pub primary_region: Option<String>,
+    /// Why the cluster takes no writes; absent when it does.
+    #[serde(default)]
+    pub sealed: Option<String>,
     /// Every node.
     pub nodes: Vec<NodeStatus>,
     /// Every group, as its leader sees it, or else this node.

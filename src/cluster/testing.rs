@@ -175,6 +175,10 @@ impl Cluster for FakeCluster {
         self.write_catalog(write).await
     }
 
+    async fn write_seal(&self, _group: GroupId, write: AtomicWrite) -> Result<Outcome> {
+        self.write_catalog(write).await
+    }
+
     fn applied_stamp(&self, _group: GroupId) -> Option<Versionstamp> {
         Some(self.store.snapshot().stamp())
     }

@@ -103,6 +103,12 @@ pub enum Error {
         "This server is a standby: it serves reads of what it has, and nothing else. Use the cluster that it follows, or promote it."
     )]
     Standby,
+    /// Another cluster is to go on from here.
+    #[error("This cluster is sealed and takes no writes: {0}. Nothing was written.")]
+    Sealed(String),
+    /// The cluster was sealed while the write was under way: it may stand after the end.
+    #[error("write outcome unknown: the cluster was sealed while this write was under way")]
+    SealedMeanwhile,
     /// Nobody would deliver the message.
     #[error(
         "This server cannot deliver queue messages yet, so it does not accept them: nothing was written."
@@ -136,12 +142,12 @@ impl Error {
     pub const fn status(&self) -> StatusCode {
         match self {
             Error::NotFound => StatusCode::NOT_FOUND,
-            Error::Standby => StatusCode::FORBIDDEN,
+            Error::Standby | Error::Sealed(_) => StatusCode::FORBIDDEN,
             Error::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Error::MalformedAuthorization | Error::InvalidToken => StatusCode::UNAUTHORIZED,
             Error::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Error::DiskFull(_) | Error::TooManyWatches => StatusCode::TOO_MANY_REQUESTS,
-            Error::OutcomeUnknown | Error::StorageFailed => StatusCode::CONFLICT,
+            Error::OutcomeUnknown | Error::SealedMeanwhile | Error::StorageFailed => StatusCode::CONFLICT,
             Error::Stopping | Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Error::InvalidDatabaseId
             | Error::InvalidProtocolVersion

@@ -3,10 +3,11 @@
 use super::Consistency;
 use super::auth::Auth;
 use super::errors::Error;
+use crate::catalog::DatabasePlace;
 use crate::database::Database;
 use async_trait::async_trait;
 use hyper::HeaderMap;
-use replication::DatabaseNumber;
+use replication::{DatabaseNumber, Subscription};
 use std::fmt;
 use uuid::Uuid;
 
@@ -21,18 +22,36 @@ pub struct Keyspace {
     pub auth: Auth,
 }
 
-/// Knows every database but the default one.
+/// Knows every database.
 #[async_trait]
 pub trait Keyspaces: Send + Sync + fmt::Debug {
-    /// The database with this id; `None` when there is none.
+    /// The default database.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be known where it is.
+    fn default(&self) -> Result<Keyspace, Error>;
+
+    /// Any other database, by its id; `None` when there is none.
     ///
     /// # Errors
     ///
     /// When this cannot be known now.
     async fn find(&self, id: Uuid) -> Result<Option<Keyspace>, Error>;
+
+    /// Wakes when a database may have moved or ended; `None` when too many wait already.
+    fn moves(&self, id: Uuid) -> Option<Subscription>;
+
+    /// Where a database is now; `None` when it is nowhere, or that cannot be known.
+    fn place(&self, id: Uuid) -> Option<DatabasePlace>;
 }
 
 impl Keyspace {
+    /// Where it is.
+    pub fn place(&self) -> DatabasePlace {
+        DatabasePlace { group: self.database.group().id(), number: self.number }
+    }
+
     /// Checks version, token and database of a data path request.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use super::keyspace::check_data_path;
 use super::route::{self, Data, Route, Target};
 use super::wire::{self, Body};
 use super::{Consistency, concluded, exchange, permitted, read};
-use crate::catalog::{DatabaseState, View};
+use crate::catalog::{CatalogError, DatabasePlace, DatabaseState, View};
 use crate::metrics::Metrics;
 use crate::server::Answers;
 use async_trait::async_trait;
@@ -18,7 +18,7 @@ use engine::{Clock, Engine};
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
-use replication::{DEFAULT_DATABASE, DatabaseNumber, GroupId};
+use replication::{DatabaseNumber, GroupId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,6 +66,11 @@ struct Place<'a> {
     auth: Auth,
 }
 
+fn unreadable(error: &CatalogError) -> Error {
+    tracing::error!(error = %Chain(error), "cannot read the catalog");
+    Error::StorageFailed
+}
+
 impl Standby {
     /// Serves these groups to those who hold the access token.
     pub const fn new(
@@ -85,14 +90,17 @@ impl Standby {
 
     fn place(&self, id: Option<Uuid>) -> Result<Place<'_>, Error> {
         let Some(id) = id.filter(|id| *id != self.auth.database_id()) else {
-            let group = self.groups.get(&GroupId::FIRST).ok_or(Error::NotFound)?;
-            return Ok(Place { group, number: DEFAULT_DATABASE, auth: self.auth.clone() });
+            let place = match self.groups.get(&GroupId::CATALOG) {
+                Some(catalog) => View::new(&catalog.engine.snapshot())
+                    .default_place()
+                    .map_err(|error| unreadable(&error))?,
+                None => DatabasePlace::DEFAULT,
+            };
+            let group = self.groups.get(&place.group).ok_or(Error::NotFound)?;
+            return Ok(Place { group, number: place.number, auth: self.auth.clone() });
         };
         let catalog = self.groups.get(&GroupId::CATALOG).ok_or(Error::NotFound)?;
-        let found = View::new(&catalog.engine.snapshot()).database(id).map_err(|error| {
-            tracing::error!(error = %Chain(&error), "cannot read the catalog");
-            Error::StorageFailed
-        })?;
+        let found = View::new(&catalog.engine.snapshot()).database(id).map_err(|error| unreadable(&error))?;
         let row = found.map(|found| found.row).filter(|row| row.state == DatabaseState::Active);
         let row = row.ok_or(Error::NotFound)?;
         let group = self.groups.get(&row.group).ok_or(Error::NotFound)?;

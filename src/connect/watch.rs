@@ -6,11 +6,14 @@
 //!   takes a key that is called unchanged for one that is absent, and tells what changed by the
 //!   versionstamps. Changes between two messages may never be seen.
 //! - An expiry is a change: a timer waits for the next one.
-//! - The stream ends cleanly when the server stops, and when stored data cannot be read.
+//! - The stream ends cleanly when the server stops, when stored data cannot be read, and when the content of the database was
+//!   replaced by other content: who asks again sees that.
 
 use super::errors::Error;
+use super::keyspace::Keyspaces;
 use super::limits::{EXPIRY_LATE_MS_MAX, PING_MS, WATCHED_KEYS_MAX, WRITE_KEY_LEN_MAX};
 use super::{read, write};
+use crate::catalog::DatabasePlace;
 use crate::database::Database;
 use bytes::{BufMut, Bytes, BytesMut};
 use denokv_proto::datapath as pb;
@@ -18,9 +21,11 @@ use engine::Versionstamp;
 use futures::stream::{self, BoxStream, StreamExt};
 use prost::Message;
 use replication::{DatabaseNumber, Subscription, engine_key};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
+use uuid::Uuid;
 
 /// Reads a watch request and checks it against the limits.
 ///
@@ -39,6 +44,31 @@ pub fn decode(body: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
         .collect()
 }
 
+/// Where a watched database is.
+#[derive(Debug)]
+pub struct Place {
+    keyspaces: Arc<dyn Keyspaces>,
+    id: Uuid,
+    was: DatabasePlace,
+    moves: Subscription,
+}
+
+impl Place {
+    /// The database with this id, which was found to be here.
+    ///
+    /// # Errors
+    ///
+    /// 429 when too many watches are open.
+    pub fn new(keyspaces: Arc<dyn Keyspaces>, id: Uuid, was: DatabasePlace) -> Result<Place, Error> {
+        let moves = keyspaces.moves(id).ok_or(Error::TooManyWatches)?;
+        Ok(Place { keyspaces, id, was, moves })
+    }
+
+    fn is_left(&self) -> bool {
+        self.keyspaces.place(self.id) != Some(self.was)
+    }
+}
+
 /// One watch, as far as it has told its client.
 #[derive(Debug)]
 pub struct Watch {
@@ -51,6 +81,8 @@ pub struct Watch {
     next_expiry_ms: Option<u64>,
     pings: Interval,
     stopping: watch::Receiver<bool>,
+    /// `None` when the database can never move.
+    place: Option<Place>,
 }
 
 impl Watch {
@@ -69,7 +101,24 @@ impl Watch {
         let subscription = database.subscribe(engine_keys).ok_or(Error::TooManyWatches)?;
         let mut pings = tokio::time::interval(Duration::from_millis(PING_MS));
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Watch { database, number, keys, subscription, told: None, next_expiry_ms: None, pings, stopping })
+        Ok(Watch {
+            database,
+            number,
+            keys,
+            subscription,
+            told: None,
+            next_expiry_ms: None,
+            pings,
+            stopping,
+            place: None,
+        })
+    }
+
+    /// Ends when the database is no longer where it was.
+    #[must_use]
+    pub fn until_moved(mut self, place: Place) -> Watch {
+        self.place = Some(place);
+        self
     }
 
     /// The frames, until the server stops.
@@ -80,6 +129,10 @@ impl Watch {
 
     async fn next(&mut self) -> Option<Bytes> {
         loop {
+            // Also before the first message: it may have moved before the subscription.
+            if self.place.as_ref().is_some_and(Place::is_left) {
+                return None;
+            }
             if self.told.is_none() {
                 self.pings.tick().await;
                 let first = self.message()?;
@@ -89,6 +142,7 @@ impl Watch {
             tokio::select! {
                 biased;
                 _stopped = self.stopping.wait_for(|stopping| *stopping) => return None,
+                () = moved(self.place.as_ref()) => continue,
                 () = self.subscription.woken() => {}
                 () = expiry => {}
                 _now = self.pings.tick() => return Some(ping()),
@@ -136,6 +190,14 @@ impl Watch {
                 None => std::future::pending().await,
             }
         }
+    }
+}
+
+/// Completes when a database may have moved; never when it cannot.
+async fn moved(place: Option<&Place>) {
+    match place {
+        Some(place) => place.moves.woken().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -34,6 +34,8 @@ pub struct ArchiveLag {
     pub gaps: u64,
     /// Whether the last attempt failed.
     pub failing: bool,
+    /// Whether another cluster goes on from this lineage, so that nothing more is shipped of it.
+    pub ended: bool,
 }
 
 impl ArchiveLag {
@@ -63,7 +65,7 @@ impl fmt::Debug for ArchiveCollector {
 
 type Number = fn(&ArchiveLag) -> u64;
 
-const GAUGES: [(&str, &str, Number); 5] = [
+const GAUGES: [(&str, &str, Number); 6] = [
     ("archive_backlog_bytes", "Bytes of log to ship", |lag| lag.backlog_bytes),
     ("archive_behind_entries", "Log entries after the last one shipped", |lag| lag.behind_entries),
     ("archive_shipped_time_ms", "Clock of the last commit shipped, Unix milliseconds", |lag| {
@@ -73,6 +75,7 @@ const GAUGES: [(&str, &str, Number); 5] = [
         lag.checkpoint_time_ms
     }),
     ("archive_failing", "1 while shipping stands still", |lag| lag.failing as u64),
+    ("archive_ended", "1 when another cluster goes on from this one", |lag| lag.ended as u64),
 ];
 
 const COUNTERS: [(&str, &str, Number); 3] = [

@@ -5,16 +5,18 @@
 //! - A group that was quiet ends before the time although nothing of it is missing: the time must be in the archive of some
 //!   group, and each other one is either there or at its end. Where it ended is in what is returned. A group whose history
 //!   begins with nothing after the time did not exist, and is left out.
-//! - Where one group alone holds data, its versionstamp names a time as well: that of the end of the segment it is in, to which
-//!   the catalog of databases is brought.
+//! - Where one group alone holds data, its versionstamp names a time as well: that of its commit, to which the catalog of
+//!   databases is brought.
 
 use super::plan::{self, Plan, PlanError, Point, Wanted};
 use super::run::{self, Destination, Restored};
 use super::scope::Scope;
-use crate::Result;
 use crate::archive::Archive;
 use crate::catalog::{self, Catalog, History};
+use crate::error::blocking;
+use crate::fetch;
 use crate::job::Job;
+use crate::{Error, Result};
 use engine::{LineageId, Versionstamp};
 use std::collections::BTreeMap;
 
@@ -51,12 +53,17 @@ impl Ask {
     }
 }
 
-/// Finds out how to restore every group that is asked for.
+/// Finds out how to restore every group that is asked for. `stamp_ms` is the clock at the versionstamp that is asked for; while it is not
+/// known, that at the end of its segment.
 ///
 /// # Errors
 ///
 /// Why one of them cannot be restored.
-pub fn plan_cluster(catalogs: &[Catalog], ask: &Ask) -> Result<Vec<(u64, Plan)>, PlanError> {
+pub fn plan_cluster(
+    catalogs: &[Catalog],
+    ask: &Ask,
+    stamp_ms: Option<u64>,
+) -> Result<Vec<(u64, Plan)>, PlanError> {
     let known = |id: &LineageId| {
         catalogs.iter().flat_map(|catalog| &catalog.lineages).any(|history| history.folder.id == *id)
     };
@@ -79,7 +86,7 @@ pub fn plan_cluster(catalogs: &[Catalog], ask: &Ask) -> Result<Vec<(u64, Plan)>,
         }
         (Point::Stamp(_), [one], [_, _]) => {
             let planned = plan::plan(one, &ask.wanted(one, ask.point))?;
-            let point = Point::TimeMs(planned.ends_ms());
+            let point = Point::TimeMs(stamp_ms.unwrap_or_else(|| planned.ends_ms()));
             (Ask { point, ..ask.clone() }, Some((one.group, planned)))
         }
         (Point::Stamp(_), _, [_, _, ..]) => {
@@ -91,6 +98,36 @@ pub fn plan_cluster(catalogs: &[Catalog], ask: &Ask) -> Result<Vec<(u64, Plan)>,
     let mut plans = plan_each(&catalogs, &ask, first)?;
     plans.sort_by_key(|(group, _)| *group);
     Ok(plans)
+}
+
+/// As [`plan_cluster`], with the clock at a versionstamp looked up in its segment.
+async fn plan_from(archive: &Archive, catalogs: &[Catalog], ask: &Ask) -> Result<Vec<(u64, Plan)>> {
+    let plans = plan_cluster(catalogs, ask, None)?;
+    let data = plans.iter().find(|(group, _)| *group != CATALOG);
+    match (ask.point, data) {
+        (Point::Stamp(stamp), Some((group, plan))) if plans.len() > 1 => {
+            let stamp_ms = clock_at(archive, *group, plan, stamp).await?;
+            Ok(plan_cluster(catalogs, ask, Some(stamp_ms))?)
+        }
+        _ => Ok(plans),
+    }
+}
+
+/// The clock at the last commit of a plan, which is this one.
+async fn clock_at(archive: &Archive, group: u64, plan: &Plan, stamp: Versionstamp) -> Result<u64> {
+    let Some(last) = plan.segments.last() else { return Ok(plan.start_applied().time_ms) };
+    let (object, mut reader) = fetch::segment(archive, &plan.history, group, last).await?;
+    let read = move || {
+        let mut clock_ms = reader.header().first_ms;
+        while let Some(step) = reader.next_record().map_err(Error::damaged(&object))? {
+            if step.record.commits().next().is_some_and(|(first, _)| first > stamp) {
+                break;
+            }
+            clock_ms = step.record.time_ms;
+        }
+        Ok(clock_ms)
+    };
+    blocking(read).await
 }
 
 /// Plans each group, but for one that is planned already.
@@ -150,6 +187,37 @@ pub async fn restore_cluster(
     restore_to(archive, ask, destination, run::Ends::Data, job).await
 }
 
+/// Restores the catalog of databases alone, as it stood at the point that is asked of data group `of`; `None` when the archive holds
+/// no catalog, or there was none yet.
+///
+/// # Errors
+///
+/// As [`restore_cluster`].
+pub async fn restore_catalog(
+    archive: &Archive,
+    ask: &Ask,
+    of: u64,
+    destination: &Destination,
+    job: &Job,
+) -> Result<Option<Restored>> {
+    job.phase("catalog");
+    let catalogs = catalog::read_all(archive).await?;
+    if catalogs.is_empty() {
+        return Err(PlanError::NoArchive { location: archive.location() }.into());
+    }
+    if catalogs.iter().all(|catalog| catalog.group != CATALOG) {
+        return Ok(None);
+    }
+    let scopes = BTreeMap::from([(CATALOG, Scope::All), (of, Scope::All)]);
+    let mut plans = plan_from(archive, &catalogs, &Ask { scopes, ..ask.clone() }).await?;
+    plans.retain(|(group, _)| *group == CATALOG);
+    if plans.is_empty() {
+        return Ok(None);
+    }
+    let restored = run::run_to(archive, &plans, destination, run::Ends::Data, job).await?;
+    Ok(restored.first().map(|(_, restored)| *restored))
+}
+
 /// Restores the end of every group into a directory that goes on following the archive.
 pub(crate) async fn restore_standby(
     archive: &Archive,
@@ -173,6 +241,6 @@ async fn restore_to(
     if catalogs.is_empty() {
         return Err(PlanError::NoArchive { location: archive.location() }.into());
     }
-    let plans = plan_cluster(&catalogs, ask)?;
+    let plans = plan_from(archive, &catalogs, ask).await?;
     run::run_to(archive, &plans, destination, ends, job).await
 }

@@ -5,6 +5,7 @@
 
 use super::plan::Until;
 use super::scope::Scope;
+use crate::bugs::{self, Bug};
 use crate::segment::{Reader, Step};
 use crate::{Error, Result};
 use engine::background::{self, Background};
@@ -192,7 +193,11 @@ fn last_commit(record: &Record) -> Option<Versionstamp> {
 fn cut(step: Step, until: Until) -> Option<Record> {
     let Step { hash_before, mut record } = step;
     match until {
-        Until::TimeMs(time_ms) => return (record.time_ms <= time_ms).then_some(record),
+        Until::TimeMs(time_ms) => {
+            let is_in = record.time_ms <= time_ms;
+            let is_last = bugs::seeded(Bug::TimeOffByOne) && record.time_ms == time_ms;
+            return (is_in && !is_last).then_some(record);
+        }
         Until::Stamp(stamp) if last_commit(&record).is_some_and(|last| last <= stamp) => return Some(record),
         Until::Stamp(stamp) => {
             let version = record.version;

@@ -39,6 +39,19 @@ fn what_was_promised_a_moment_ago_is_still_there() {
 }
 
 #[test]
+fn what_a_rule_promised_a_moment_ago_is_still_there() {
+    let history = history().checkpoint(0, 5).checkpoint(0, 10).0;
+    let policy = Policy { grace_ms: 10, kept: Kept { last: 3, ..Kept::default() }, ..window(1) };
+    // A rule that keeps three counts the one at 15 since 150 ms, and let the one at 5 go then.
+    let gone = |now_ms| -> Vec<u64> {
+        let removal = choose(&history, now_ms, &policy);
+        removal.checkpoints.iter().map(|name| name.stamp.version()).collect()
+    };
+    assert_eq!(gone(155), Vec::<u64>::new());
+    assert_eq!(gone(165), [5]);
+}
+
+#[test]
 fn an_old_checkpoint_that_a_rule_keeps_stays_without_what_leads_to_it() {
     let policy = Policy { kept: Kept { last: 2, ..Kept::default() }, ..window(150) };
     let removal = choose(&history().0, 300, &policy);
@@ -65,16 +78,30 @@ fn a_damaged_checkpoint_is_nothing_to_rely_on() {
 }
 
 #[test]
+fn a_checkpoint_from_which_nothing_goes_on_is_nothing_to_rely_on() {
+    let segments = Builder::new(0, 1).segment(0, 0, 10).segment(0, 10, 20);
+    // The one at 10 is of another history under the same lineage.
+    let removal = choose(&segments.checkpoint(0, 7).checkpoint(1, 10).0, 1 << 40, &window(1));
+    assert_eq!((removal.below, lasts(&removal)), (stamp(7), vec![]));
+}
+
+#[test]
 fn tables_stay_while_they_are_named_or_young() {
     let mut history = history().0;
     let digest = |n: u8| TableName { digest: TableDigest([n; 32]), sealed: None };
     for (n, modified_ms) in [(1, 0), (2, 0), (3, GRACE_MS)] {
         history.tables.insert(digest(n), Listed { bytes: 1, modified_ms });
     }
+    let now = GRACE_MS + 1;
+    assert_eq!(
+        choose(&history, now, &window(1)).tables,
+        [],
+        "a checkpoint may be on its way that names them"
+    );
     if let Content::Whole(checkpoint) = &mut history.checkpoints[1].content {
         checkpoint.tables.push(Table { digest: digest(1).digest, bytes: 1, sealed: None });
+        checkpoint.made_ms = now;
     }
-    let now = GRACE_MS + 1;
     assert_eq!(choose(&history, now, &window(1)).tables, [digest(2)]);
     history.checkpoints[1].content = Content::Unusable("it cannot be read".to_owned());
     assert_eq!(choose(&history, now, &window(1)).tables, [], "nobody knows what it names");
@@ -104,7 +131,7 @@ fn remove(history: &mut History, kind: Kind) {
         Kind::Segment(_, name) => history.segments.retain(|segment| segment.name != name),
         Kind::Table(_, name) => drop(history.tables.remove(&name)),
         Kind::Pruned(_, name) => history.pruned.retain(|known| *known != name),
-        Kind::Lineage(_) => {}
+        Kind::Lineage(_) | Kind::End(..) => {}
     }
 }
 
@@ -157,6 +184,10 @@ proptest! {
         let mut far = history.clone();
         for table in far.tables.values_mut() {
             table.modified_ms = 0;
+        }
+        for entry in &mut far.checkpoints {
+            let Content::Whole(checkpoint) = &mut entry.content else { continue };
+            checkpoint.made_ms = now_ms + 2 * GRACE_MS;
         }
         let before = promised(&history, now_ms, &policy);
         let then = promised(&history, now_ms.saturating_sub(grace_ms), &policy);

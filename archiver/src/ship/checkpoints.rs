@@ -9,7 +9,7 @@ use crate::checkpoint::{Before, Checkpoint};
 use crate::error::blocking;
 use crate::job::{Job, JobKind, Outcome};
 use crate::layout::{Digest, Kind};
-use crate::{Result, store};
+use crate::{Result, runtime, store};
 use engine::Versionstamp;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ impl Shipper {
     }
 
     pub(super) async fn begin_checkpoint(&mut self) -> Result<Step> {
+        self.asked_for_end = false;
+        self.refuse_after_end().await?;
         self.confirm_last_checkpoint().await?;
         self.announce().await?;
         let (engine, scratch, fs) =
@@ -122,13 +124,13 @@ impl Shipper {
         upload.fill(&put);
         let next = upload.next();
         let next = match wait {
-            Some(wait) => tokio::time::timeout(wait, next).await,
-            None => Ok(next.await),
+            Some(wait) => runtime::timeout(wait, next).await,
+            None => Some(next.await),
         };
         match next {
-            Err(_elapsed) => Ok(Step::Idle),
-            Ok(Some(done)) => self.table_is_put(done?).await.map(|()| Step::Table),
-            Ok(None) => self.finish_checkpoint().await,
+            None => Ok(Step::Idle),
+            Some(Some(done)) => self.table_is_put(done?).await.map(|()| Step::Table),
+            Some(None) => self.finish_checkpoint().await,
         }
     }
 

@@ -28,6 +28,12 @@ impl ProgressLog for Direct {
             engine.publish(version);
             Ok(())
         };
-        tokio::task::spawn_blocking(append).await?
+        match crate::runtime::spawn_blocking(append).await {
+            Ok(appended) => appended,
+            Err(ended) => {
+                ended.resume_panic();
+                Err(Box::new(crate::Error::Stopped))
+            }
+        }
     }
 }

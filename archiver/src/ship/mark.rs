@@ -90,6 +90,16 @@ impl Mark {
         self.position.time_ms
     }
 
+    /// Whether what was shipped can be restored: not while a checkpoint is on its way without which nothing can.
+    pub const fn is_rooted(&self) -> bool {
+        self.rooted
+    }
+
+    /// The last checkpoint that was shipped.
+    pub fn checkpoint(&self) -> Option<CheckpointName> {
+        self.checkpoint.map(|last| last.name)
+    }
+
     /// Whose history was shipped.
     pub const fn lineage(&self) -> LineageId {
         self.lineage

@@ -5,6 +5,7 @@
 use super::source::{self, Gathered, Position};
 use super::{Shipper, Step};
 use crate::Result;
+use crate::bugs::{self, Bug};
 use crate::error::blocking;
 use crate::layout::{Digest, Kind, SegmentName};
 use bytes::Bytes;
@@ -48,18 +49,29 @@ impl Shipper {
             },
         };
         self.prepared = Some(prepared.clone());
+        self.refuse_after_end().await?;
         if !self.confirm_last_checkpoint().await? {
             return self.begin_checkpoint().await.map(Some);
         }
         self.announce().await?;
         let Prepared { name, bytes, end, consumed, .. } = prepared;
         let len = bytes.len() as u64;
-        self.put(Kind::Segment(self.settings.group, name), bytes).await?;
+        let object = Kind::Segment(self.settings.group, name);
+        if !bugs::seeded(Bug::MarkedBeforePut)
+            && let Err(error) = self.put(object, bytes.clone()).await
+        {
+            // Who could not reach the archive does not know what became of the lineage meanwhile.
+            self.asked_for_end = false;
+            return Err(error);
+        }
         let mut mark = self.mark.clone();
-        mark.position = end;
+        mark.position = if bugs::seeded(Bug::MarkedTooFar) { self.engine().applied().into() } else { end };
         mark.bytes_since_checkpoint += len;
         // Not recorded, it is shipped again.
         self.record(mark).await?;
+        if bugs::seeded(Bug::MarkedBeforePut) {
+            self.put(object, bytes).await?;
+        }
         self.prepared = None;
         self.consume(consumed);
         let looked_ms = self.looked_ms;

@@ -27,6 +27,8 @@ pub struct Status {
     pub checkpoint_ms: Option<u64>,
     /// The checkpoint that is being uploaded: bytes done, bytes in all.
     pub checkpoint_upload: Option<(u64, u64)>,
+    /// Whether the lineage has ended, because another goes on from it: nothing more is shipped.
+    pub ended: bool,
     /// Why shipping stands still; `None` while it does not.
     pub error: Option<String>,
     /// Why checkpoints stand still; `None` while they do not. Segments go on meanwhile.

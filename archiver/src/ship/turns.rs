@@ -6,7 +6,7 @@
 
 use super::{Shipper, Step};
 use crate::error::{blocking, with_causes};
-use crate::{Error, Result};
+use crate::{Error, Result, runtime};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -49,10 +49,9 @@ impl Shipper {
                 }
             };
             let stopping = async { stop.wait_for(|stop| *stop).await.is_ok() };
-            match tokio::time::timeout(wait, stopping).await {
-                Err(_) => {}
-                // Told to stop, or nobody is left to tell.
-                Ok(_) => return,
+            // Told to stop, or nobody is left to tell.
+            if runtime::timeout(wait, stopping).await.is_some() {
+                return;
             }
         }
     }
@@ -113,13 +112,13 @@ impl Shipper {
             while self.mark.rooted && self.ship_segment().await?.is_some() {}
             Ok::<_, Error>(self.mark.rooted)
         };
-        match tokio::time::timeout(limit, ship).await {
-            Ok(Ok(rooted)) => rooted,
-            Ok(Err(error)) => {
+        match runtime::timeout(limit, ship).await {
+            Some(Ok(rooted)) => rooted,
+            Some(Err(error)) => {
                 self.failed(&error);
                 false
             }
-            Err(_) => false,
+            None => false,
         }
     }
 

@@ -35,7 +35,7 @@ async fn retry<T, F: Future<Output = Result<T>>>(mut attempt: impl FnMut() -> F)
         match attempt().await {
             Err(error) if error.is_transient() => {
                 tracing::debug!(%error, "trying again");
-                tokio::time::sleep(pause).await;
+                crate::runtime::sleep(pause).await;
                 pause *= 2;
             }
             done => return done,

@@ -139,11 +139,24 @@ impl S3 {
 
 /// What the server said, in one line.
 #[derive(Debug, thiserror::Error)]
-#[error("the server answered {status} {code}: {message}")]
+#[error("the server answered {status} {code}: {message}{}", self.advice())]
 struct Answer {
     status: u16,
     code: String,
     message: String,
+}
+
+impl Answer {
+    /// What to do about it, where that is known.
+    fn advice(&self) -> &'static str {
+        match (self.code.as_str(), self.status) {
+            ("NoSuchBucket", _) => " Make the bucket, or name another.",
+            (_, 401 | 403) => {
+                " Look at the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and at what they may do."
+            }
+            _ => "",
+        }
+    }
 }
 
 #[async_trait]

@@ -45,6 +45,14 @@ pub struct Host {
     pub known_hosts: Option<String>,
 }
 
+/// Reads a packet as the answer to the first one and as any later one. Returns how many bytes what was read holds, for the fuzzer.
+pub(crate) fn read_reply(packet: Bytes) -> usize {
+    let extensions = wire::decode_version(packet.clone()).unwrap_or_default();
+    // A name that is no text is shown with replacements of three bytes each.
+    let named = extensions.iter().map(|name| name.replace('\u{fffd}', "").len()).sum::<usize>();
+    named.max(wire::decode(packet).map_or(0, |(_, reply)| reply.held()))
+}
+
 /// A store in a directory over SFTP.
 #[derive(Debug, Clone)]
 pub struct Sftp {

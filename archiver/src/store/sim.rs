@@ -47,6 +47,8 @@ struct State {
     uploads: Uploads,
     now_ms: u64,
     requests: u64,
+    /// Requests that went wrong.
+    faulty: u64,
     faults: Vec<Option<Fault>>,
     chaos: Option<Chaos>,
     /// Writes on their way: the number of the request at which they arrive.
@@ -94,10 +96,12 @@ impl State {
             let late = self.insert(&name, bytes);
             tracing::debug!(name, arrived = late.is_ok(), "a late write");
         }
-        if self.down {
-            return Some(Fault::Unreachable);
-        }
-        self.faults.pop().unwrap_or_else(|| self.chaos.as_mut().and_then(Chaos::draw))
+        let fault = match self.down {
+            true => Some(Fault::Unreachable),
+            false => self.faults.pop().unwrap_or_else(|| self.chaos.as_mut().and_then(Chaos::draw)),
+        };
+        self.faulty += u64::from(fault.is_some());
+        fault
     }
 }
 
@@ -178,6 +182,21 @@ impl Sim {
     /// How many requests arrived, failed ones included.
     pub fn requests(&self) -> u64 {
         self.state().requests
+    }
+
+    /// How many of them went wrong.
+    pub fn faulty(&self) -> u64 {
+        self.state().faulty
+    }
+
+    /// Has every write arrive that is on its way.
+    pub fn arrive(&self) {
+        let mut state = self.state();
+        for (_, name, bytes) in std::mem::take(&mut state.late) {
+            // Others may stand there: then it comes too late.
+            let late = state.insert(&name, bytes);
+            tracing::debug!(name, arrived = late.is_ok(), "a late write");
+        }
     }
 
     /// Every name, sorted.

@@ -110,7 +110,7 @@ async fn nothing_is_requested_while_nothing_is_committed() -> TestResult {
     world.commit(1)?;
     world.ship().await?;
     let requests = world.store.requests();
-    assert_eq!(requests, 2, "who the lineage is, and one segment");
+    assert_eq!(requests, 3, "whether the lineage has ended, who it is, and one segment");
     world.clock.advance(10 * world.settings.checkpoint_interval_ms);
     let steps = world.ship().await?;
     assert!(matches!(steps.last(), Some(Step::Checkpoint(_))), "{steps:?}");

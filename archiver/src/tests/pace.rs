@@ -68,3 +68,33 @@ async fn a_checkpoint_that_fails_holds_up_no_segment() -> TestResult {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_table_that_changed_on_the_disk_is_not_shipped() -> TestResult {
+    let mut world = World::new(63)?;
+    for _ in 0..40 {
+        world.commit(2)?;
+    }
+    world.ship().await?;
+    world.clock.advance(world.settings.checkpoint_interval_ms);
+    world.commit(1)?;
+    while world.shipper.turn().await? != Step::CheckpointBegun {
+        world.clock.advance(world.settings.interval_ms);
+    }
+    let path = files(&*world.env.fs, Path::new("/scratch"))
+        .into_iter()
+        .find(|path| path.to_string_lossy().contains("/tables/"))
+        .ok_or("a table waits")?;
+    world.disk.flip_bit(&path, 100, 3)?;
+    let mut said = None;
+    for _ in 0..100 {
+        world.shipper.turn().await?;
+        said = said.or(world.shipper.status().borrow().checkpoint_error.clone());
+        world.clock.advance(world.settings.interval_ms);
+    }
+    let said = said.ok_or("the damage is noticed")?;
+    let name = path.file_name().ok_or("it has a name")?.to_string_lossy().into_owned();
+    assert!(said.contains(&name), "{said}");
+    assert!(!world.store.names().iter().any(|object| object.contains(&name)), "{:?}", world.store.names());
+    Ok(())
+}

@@ -2,9 +2,10 @@
 
 use super::world::{State, TestResult, World, options, rows_of};
 use crate::job::{Job, JobKind};
-use crate::restore::{Destination, Point, STANDBY_MARKER};
+use crate::restore::{Destination, Point, STANDBY_MARKER, Wanted};
 use crate::standby::{self, Followed, Follower};
 use crate::store::sim::Fault;
+use crate::verify::{Depth, Fork, verify_all};
 use engine::Engine;
 use engine::fs::Fs;
 use engine::fs::sim::Unsynced;
@@ -120,7 +121,9 @@ async fn a_promoted_standby_goes_on_in_a_lineage_of_its_own() -> TestResult {
     world.ship().await?;
     while follower.step().await? != Followed::Nothing {}
     let last = world.last()?.clone();
-    let lineage = follower.promote()?;
+    let child = follower.new_lineage();
+    let lineage = follower.promote(child)?;
+    assert_eq!(lineage.id, child);
     standby::end(&destination.env, &destination.dir)?;
     assert_eq!(disk.read_dir(&destination.dir)?, ["groups"]);
     assert_eq!(lineage.parent, Some((world.engine.lineage().id, last.stamp)));
@@ -132,4 +135,75 @@ async fn a_promoted_standby_goes_on_in_a_lineage_of_its_own() -> TestResult {
     assert!(engine.commit(batch)?.version() >> 44 > last.stamp.version() >> 44, "an epoch above");
     let (dir, restored) = world.restore(Point::Stamp(last.stamp)).await?;
     world.check(&dir, &restored, &last)
+}
+
+#[tokio::test]
+async fn a_lineage_that_another_goes_on_from_is_shipped_no_more_after_a_start_or_a_failure() -> TestResult {
+    let (mut world, _destination, _disk, mut follower) = pair(75).await?;
+    while follower.step().await? != Followed::Nothing {}
+    let (left, child) = (follower.engine().applied().stamp, follower.new_lineage());
+    follower.end_what_it_follows(child).await?;
+    // Who is shipping and hears of nothing goes on, for that needs the right to put alone.
+    world.commit(2)?;
+    world.ship().await?;
+    let forked = world.last()?.stamp;
+    world.commit(2)?;
+    world.store.fail_next(Fault::Unreachable, 1);
+    assert!(world.ship().await.is_err(), "it cannot reach the archive for a moment");
+    let before = world.store.names();
+    for _ in 0..2 {
+        let refused = world.ship().await;
+        let said = refused.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(
+            said.contains(&format!("ended at versionstamp {left}")) && said.contains(&child.to_string()),
+            "{said}"
+        );
+        assert!(world.shipper.status().borrow().ended);
+        world.reopen()?;
+    }
+    assert_eq!(world.store.names(), before, "nothing more was shipped");
+
+    let report = verify_all(&world.archive(), Depth::Deep, &[], &job()).await?;
+    assert_eq!(report.problems, [], "a fork is no damage");
+    let lineage = world.engine.lineage().id;
+    assert_eq!(report.forks, [Fork { group: 1, lineage, child, after: left, last: forked }]);
+
+    // The fork is there for who names it, and is not chosen.
+    let (dir, restored) = world.restore(Point::Latest).await?;
+    let end = world.states.iter().find(|state| state.stamp == left).ok_or("the state is known")?.clone();
+    world.check(&dir, &restored, &end)?;
+    assert!(world.restore(Point::Stamp(forked)).await.is_err(), "it is in no window");
+    let named = Wanted { lineage: Some(lineage), ..Wanted::at(Point::Stamp(forked)) };
+    let catalog = crate::catalog::read(&world.archive(), 1).await?;
+    assert!(crate::restore::plan(&catalog, &named).is_ok());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_archive_that_may_only_be_written_to_is_shipped_to_without_asking() -> TestResult {
+    let mut world = World::new(76)?;
+    world.store.refuse_reads(true);
+    for _ in 0..3 {
+        world.commit(2)?;
+        world.ship().await?;
+        world.reopen()?;
+    }
+    assert!(!world.shipper.status().borrow().ended);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_end_that_is_not_what_its_name_says_is_damage_and_ends_nothing() -> TestResult {
+    let (world, _destination, _disk, mut follower) = pair(77).await?;
+    while follower.step().await? != Followed::Nothing {}
+    follower.end_what_it_follows(follower.new_lineage()).await?;
+    let name = world.store.names().into_iter().find(|name| name.ends_with(".end")).ok_or("an end")?;
+    let mut bytes = world.store.tamper(&name, None).ok_or("it is there")?.to_vec();
+    bytes[45] ^= 1;
+    world.store.tamper(&name, Some(bytes.into()));
+    let catalog = crate::catalog::read(&world.archive(), 1).await?;
+    assert!(catalog.lineages.iter().all(|history| history.end().is_none()));
+    let report = verify_all(&world.archive(), Depth::Fast, &[], &job()).await?;
+    assert_eq!(report.problems.iter().map(|problem| &problem.object).collect::<Vec<_>>(), [&name]);
+    Ok(())
 }

@@ -5,7 +5,8 @@ use crate::catalog;
 use crate::job::{Job, JobKind};
 use crate::prune::prune;
 use crate::restore::Point;
-use crate::retention::{Kept, Policy};
+use crate::retention::{GRACE_MS, Kept, Policy};
+use crate::ship::Step;
 use crate::verify::{Hole, verify};
 use bytes::Bytes;
 
@@ -120,4 +121,50 @@ async fn a_recorded_gap_is_told_from_a_loss() -> TestResult {
     assert_eq!(report.problems, []);
     assert_eq!(report.holes, [Hole { group: 1, after: before, before: after, pruned: false }]);
     Ok(())
+}
+
+#[tokio::test]
+async fn what_was_shipped_beside_a_checkpoint_that_never_arrived_is_in_the_gap() -> TestResult {
+    let mut world = days(25, 3).await?;
+    let after = world.last()?.stamp;
+    let names = world.store.names();
+    let last = names.iter().rfind(|name| name.ends_with(".ckpt")).ok_or("a checkpoint")?;
+    world.store.tamper(last, None);
+    world.reopen()?;
+    world.commit(2)?;
+    world.engine.seal_segment()?;
+    assert_eq!(world.shipper.step().await?, Step::CheckpointBegun);
+    world.commit(2)?;
+    world.engine.seal_segment()?;
+    assert!(matches!(world.shipper.step().await?, Step::Segment(_)), "segments do not wait for it");
+    // It dies before the checkpoint is there, and the next one stands later.
+    world.reopen()?;
+    world.commit(2)?;
+    world.ship().await?;
+    let before = world.last()?.stamp;
+    let report = verify(&world.archive(), 1, &Job::unwatched(JobKind::Verify)).await?;
+    assert_eq!(report.problems, []);
+    assert_eq!(report.holes, [Hole { group: 1, after, before, pruned: false }]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_takes_days_finds_the_tables_that_it_put() -> TestResult {
+    let mut world = days(26, 8).await?;
+    world.clock.advance(world.settings.checkpoint_interval_ms);
+    world.commit(2)?;
+    world.engine.seal_segment()?;
+    world.store.set_now_ms(world.env.clock.now_ms());
+    while world.shipper.step().await? != Step::Table {}
+    // Nothing gets through for longer than a table that nothing names stays.
+    world.clock.advance(GRACE_MS + HOUR_MS);
+    let now_ms = world.env.clock.now_ms();
+    let policy = window(100 * HOUR_MS);
+    prune(&world.archive(), 1, now_ms, &policy, &Job::unwatched(JobKind::Prune)).await?;
+    assert!(matches!(world.ship().await?.last(), Some(Step::Checkpoint(_))));
+    let report = verify(&world.archive(), 1, &Job::unwatched(JobKind::Verify)).await?;
+    assert_eq!(report.problems, []);
+    let last = world.last()?.clone();
+    let (dir, restored) = world.restore(Point::Latest).await?;
+    world.check(&dir, &restored, &last)
 }

@@ -1,6 +1,6 @@
 //! What the names and the small objects of a lineage say: is there a way to every point that should be reached?
 
-use super::{Hole, Position, Report};
+use super::{Fork, Hole, Position, Report};
 use crate::catalog::window::{Root, Window};
 use crate::catalog::{Catalog, Content, History};
 use crate::checkpoint::Before;
@@ -18,7 +18,12 @@ pub(super) fn check(group: u64, history: &History, report: &mut Report) {
     }
     let (segments, checkpoints) = (history.segments.len(), history.checkpoints.len());
     report.listed += (segments + checkpoints + history.tables.len() + history.pruned.len()) as u64;
-    report.listed += u64::from(history.announcement.is_some());
+    report.listed += u64::from(history.announcement.is_some()) + history.ends.len() as u64;
+    report.objects += history.ends.len() as u64;
+    if let (Some(end), Some(last)) = (history.end(), history.beyond_its_end()) {
+        let (lineage, child) = (history.folder.id, end.child);
+        report.forks.push(Fork { group, lineage, child, after: end.stamp, last });
+    }
     report.objects += u64::from(history.announcement.is_some());
     report.objects += history.checkpoints.iter().filter(|entry| entry.whole().is_some()).count() as u64;
     report.sealed += history.checkpoints.iter().filter(is_sealed).count() as u64;
@@ -26,10 +31,11 @@ pub(super) fn check(group: u64, history: &History, report: &mut Report) {
     check_claims(group, history, report);
     let windows = history.windows();
     let lefts = std::iter::once(None).chain(windows.iter().map(Some));
-    for (left, window) in lefts.zip(&windows) {
-        account_for_start(group, history, left, window, report);
-    }
-    check_reached(group, history, &windows, report);
+    let gaps: Vec<Gap> = lefts
+        .zip(&windows)
+        .filter_map(|(left, window)| account_for_start(group, history, left, window, report))
+        .collect();
+    check_reached(group, history, &windows, &gaps, report);
 }
 
 const fn is_sealed(entry: &&crate::catalog::CheckpointEntry) -> bool {
@@ -67,8 +73,11 @@ fn check_claims(group: u64, history: &History, report: &mut Report) {
     }
 }
 
-/// No segment stands alone.
-fn check_reached(group: u64, history: &History, windows: &[Window], report: &mut Report) {
+/// A gap that a checkpoint records: the last point before it, and the first one after it.
+type Gap = (Versionstamp, Versionstamp);
+
+/// No segment stands alone; but in a recorded gap, where segments were shipped beside a checkpoint that never arrived.
+fn check_reached(group: u64, history: &History, windows: &[Window], gaps: &[Gap], report: &mut Report) {
     let reached: BTreeSet<usize> =
         windows.iter().flat_map(|window| window.segments.iter().copied()).collect();
     let covered = |last| windows.iter().any(|window| window.holds_stamp(last));
@@ -77,7 +86,11 @@ fn check_reached(group: u64, history: &History, windows: &[Window], report: &mut
     for (position, segment) in history.segments.iter().enumerate() {
         let pruned = history.pruned_below().is_some_and(|below| segment.name.last <= below);
         let unknown = sealed.is_some_and(|stamp| segment.name.last > stamp);
-        if !reached.contains(&position) && !covered(segment.name.last) && !pruned && !unknown {
+        let in_gap = gaps.iter().any(|(after, before)| {
+            let name = &segment.name;
+            *after <= name.base && name.last <= *before
+        });
+        if !reached.contains(&position) && !covered(segment.name.last) && !pruned && !unknown && !in_gap {
             let base = segment.name.base;
             let reason = format!("what it continues is missing: nothing reaches versionstamp {base}");
             report.problem(history.object(Kind::Segment(group, segment.name)), reason);
@@ -103,16 +116,17 @@ pub(super) fn check_position(catalogs: &[Catalog], position: &Position, report: 
     }
 }
 
-/// Finds out why a window starts where it does and not where the one on its left ended.
+/// Finds out why a window starts where it does and not where the one on its left ended; returns what lies between when
+/// shipping recorded that.
 fn account_for_start(
     group: u64,
     history: &History,
     left: Option<&Window>,
     window: &Window,
     report: &mut Report,
-) {
-    let Root::Checkpoint(position) = window.root else { return };
-    let Some(checkpoint) = history.checkpoints.get(position).and_then(|entry| entry.whole()) else { return };
+) -> Option<Gap> {
+    let Root::Checkpoint(position) = window.root else { return None };
+    let checkpoint = history.checkpoints.get(position).and_then(|entry| entry.whole())?;
     let (after, before) = (left.map(|left| left.last.stamp), window.first.stamp);
     let pruned = history.pruned_below().is_some_and(|below| before <= below);
     let recorded = match checkpoint.before {
@@ -127,4 +141,5 @@ fn account_for_start(
     } else if let Some(after) = after {
         report.holes.push(Hole { group, after, before, pruned });
     }
+    recorded.then_some((after.unwrap_or(Versionstamp::ZERO), before))
 }

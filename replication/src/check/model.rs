@@ -10,7 +10,7 @@ mod reading;
 
 pub(super) use judge::u64_of;
 
-use super::{Action, Event, Violation};
+use super::{Action, Event, Row, Violation};
 use engine::Versionstamp;
 use std::collections::BTreeMap;
 
@@ -128,6 +128,17 @@ impl Model {
             Some(commit) => commit.stamp,
             None => Versionstamp::MAX,
         })
+    }
+
+    /// The writes that happened, in the order of their stamps.
+    pub fn commits(&self) -> &[Commit] {
+        &self.commits
+    }
+
+    /// The first difference between all that is there at `place` and `rows`, which are all that was found; `time_ms` is that
+    /// by which expiry was judged.
+    pub fn difference(&self, place: usize, time_ms: Option<u64>, rows: &[Row]) -> Option<String> {
+        self.differs(&reading::everything(), place, time_ms, rows)
     }
 
     /// The place that this event made, if it is a write that happened.

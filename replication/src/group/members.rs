@@ -87,12 +87,17 @@ impl Core {
         let membership = self.raft.server_metrics().borrow().membership_config.membership().clone();
         let is_node = |node: NodeId| membership.get_node(&node.0).is_some();
         let voters: BTreeSet<u64> = membership.voter_ids().collect();
+        let is_joint = membership.get_joint_config().len() > 1;
         let refuse = |reason: String| Err(ChangeError::Refused(reason));
         let members = match change {
             Change::Add(node, peer) if is_node(node) => {
                 ChangeMembers::SetNodes(BTreeMap::from([(node.0, peer)]))
             }
             Change::Add(node, peer) => ChangeMembers::AddNodes(BTreeMap::from([(node.0, peer)])),
+            // Half way, as a leader that was lost leaves it, the old voters are needed as well as the new ones.
+            Change::Promote(node) if voters.contains(&node.0) && is_joint => {
+                ChangeMembers::AddVoterIds(BTreeSet::from([node.0]))
+            }
             Change::Promote(node) if voters.contains(&node.0) => return Ok(()),
             Change::Promote(node) if !is_node(node) => {
                 return refuse(format!("node {node} is not in group {}", self.id));

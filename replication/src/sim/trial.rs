@@ -3,20 +3,22 @@
 //! 1. Three nodes, or five, begin; clients write, read and watch all the time.
 //! 2. Things go wrong ([`Nemesis::torment`]). Nothing that a client sees may be wrong.
 //! 3. All is mended but what is lost. The cluster takes writes again, and its nodes come to agree, in bounded time.
+//!    What stands beside the nodes ([`Beside`]), as an archive does, is to catch up with them.
 //! 4. Everything is read, and [`crate::check`] decides; the replicas must have had the same content hash at every version
 //!    at which they were seen.
 
 use super::cluster::{Cluster, NotInTime};
 use super::host::Program;
 use super::nemesis::{Kind, Mix, Nemesis};
-use super::workload::{Groups, Stuck, Workload};
+use super::workload::{Done, Groups, Stuck, Workload};
 use crate::Node;
 use crate::bugs::{Bug, Seeded};
 use crate::check::{Verdict, Violation};
 use crate::runtime::sim::{self, Machine, SplitMix, Trace};
 use crate::runtime::sleep;
+use async_trait::async_trait;
 use engine::ContentHash;
-use futures::future::{Either, select};
+use futures::future::{Either, join, select};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -110,6 +112,9 @@ pub enum Wrong {
     /// The clients came to no end.
     #[error(transparent)]
     Stuck(#[from] Stuck),
+    /// What stands beside the nodes is not what it should be.
+    #[error("{0}")]
+    Beside(String),
     /// The program panicked.
     #[error("a panic: {0}")]
     Panicked(String),
@@ -128,6 +133,49 @@ pub struct Report {
     pub simulated: Duration,
 }
 
+/// What stands beside the nodes of a trial, with faults of its own.
+#[async_trait]
+pub trait Beside<P: Program>: Send + Sync {
+    /// Has things go wrong for so long, while the same happens to the cluster.
+    async fn torment(&self, cluster: &Cluster<P>, during: Duration);
+
+    /// Ends everything that is wrong, as far as it is not lost.
+    fn heal(&self);
+
+    /// Waits until it has caught up. The cluster agrees, and nobody writes any more.
+    ///
+    /// # Errors
+    ///
+    /// What has not come about in time.
+    async fn settle(&self, cluster: &Cluster<P>, within: Duration) -> Result<(), NotInTime>;
+
+    /// Compares it with what the clients saw, which holds.
+    ///
+    /// # Errors
+    ///
+    /// What differs.
+    fn check(&self, cluster: &Cluster<P>, done: &Done) -> Result<(), String>;
+}
+
+/// Nothing stands there.
+#[derive(Debug, Clone, Copy)]
+pub struct Nothing;
+
+#[async_trait]
+impl<P: Program> Beside<P> for Nothing {
+    async fn torment(&self, _cluster: &Cluster<P>, _during: Duration) {}
+
+    fn heal(&self) {}
+
+    async fn settle(&self, _cluster: &Cluster<P>, _within: Duration) -> Result<(), NotInTime> {
+        Ok(())
+    }
+
+    fn check(&self, _cluster: &Cluster<P>, _done: &Done) -> Result<(), String> {
+        Ok(())
+    }
+}
+
 impl Trial {
     /// Runs it. Real directories that it needs are made below `mirrors`.
     ///
@@ -135,8 +183,22 @@ impl Trial {
     ///
     /// What is wrong.
     pub fn run<P: Program<Process = Node>>(&self, program: P, mirrors: &Path) -> Result<Report, Wrong> {
+        self.run_beside(program, mirrors, &Nothing)
+    }
+
+    /// As [`run`](Self::run), with something beside the nodes.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong.
+    pub fn run_beside<P: Program<Process = Node>>(
+        &self,
+        program: P,
+        mirrors: &Path,
+        beside: &dyn Beside<P>,
+    ) -> Result<Report, Wrong> {
         let _seeded = Seeded::with(self.bug);
-        let simulated = || sim::run(self.seed, self.simulate(program, mirrors));
+        let simulated = || sim::run(self.seed, self.simulate(program, mirrors, beside));
         let done = catch_unwind(AssertUnwindSafe(simulated));
         done.unwrap_or_else(|panic| Err(Wrong::Panicked(words_of(&*panic))))
     }
@@ -145,9 +207,10 @@ impl Trial {
         &self,
         program: P,
         mirrors: &Path,
+        beside: &dyn Beside<P>,
     ) -> Result<Report, Wrong> {
         let cluster = Cluster::new(self.machines, program, mirrors);
-        let (work, look) = (self.torment_and_check(&cluster), Hashes::default().look(&cluster));
+        let (work, look) = (self.torment_and_check(&cluster, beside), Hashes::default().look(&cluster));
         let verdict = match select(pin!(work), pin!(look)).await {
             Either::Left((verdict, _)) => verdict?,
             Either::Right((differ, _)) => return Err(differ),
@@ -158,16 +221,23 @@ impl Trial {
     async fn torment_and_check<P: Program<Process = Node>>(
         &self,
         cluster: &Cluster<P>,
+        beside: &dyn Beside<P>,
     ) -> Result<Verdict, Wrong> {
         cluster.begin(self.patience).await?;
         let mut running = self.workload.start(Groups::new(cluster.clone()));
-        Nemesis::new(self.mix.clone()).torment(cluster, self.torment).await;
+        let mut nemesis = Nemesis::new(self.mix.clone());
+        join(nemesis.torment(cluster, self.torment), beside.torment(cluster, self.torment)).await;
         cluster.heal();
+        beside.heal();
         cluster.settle(self.patience).await?;
         running.stop().await?;
         // What the clients did last is not everywhere yet.
         cluster.settle(self.patience).await?;
-        Ok(running.drain(Machine(1).0).await?.check()?)
+        let done = running.drain(Machine(1).0).await?;
+        let verdict = done.check()?;
+        beside.settle(cluster, self.patience).await?;
+        beside.check(cluster, &done).map_err(Wrong::Beside)?;
+        Ok(verdict)
     }
 }
 

@@ -176,4 +176,13 @@ impl Done {
         conserved::check(&self.events, &keys::accounts(), u128::from(ACCOUNTS * ACCOUNT_START))?;
         Ok(verdict)
     }
+
+    /// Every state that there was.
+    ///
+    /// # Errors
+    ///
+    /// When what was seen does not hold.
+    pub fn model(&self) -> Result<check::Model, Violation> {
+        check::model(&self.events, &self.last)
+    }
 }

@@ -1,5 +1,6 @@
 //! What the tests share: trials side by side, and what they came to.
 
+use crate::archive;
 use parking_lot::Mutex;
 use replication::sim::server::Server;
 use replication::sim::trial::{Report, Trial, Wrong};
@@ -27,23 +28,55 @@ pub(crate) fn now_ns() -> u64 {
     engine::Env::real().clock.elapsed_ns()
 }
 
-/// Runs one trial.
+/// A trial, and whether an archive stands beside the cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Case {
+    pub(crate) trial: Trial,
+    pub(crate) is_archived: bool,
+}
+
+impl Case {
+    /// What a seed draws. Three in four have an archive.
+    pub(crate) fn of(seed: u64) -> Self {
+        Self { trial: Trial::of(seed), is_archived: !seed.is_multiple_of(4) }
+    }
+}
+
+/// Runs one trial, without an archive.
 pub(crate) fn run(trial: &Trial) -> TestResult<Result<Report, Wrong>> {
     let mirrors = tempfile::tempdir()?;
-    Ok(trial.run(Server::default().with_history_ms(HISTORY_MS), mirrors.path()))
+    Ok(trial.run(server(), mirrors.path()))
+}
+
+/// Runs one trial, with or without an archive.
+pub(crate) fn run_case(case: &Case) -> TestResult<Result<Report, Wrong>> {
+    if case.is_archived { run_archived(&case.trial, None) } else { run(&case.trial) }
+}
+
+/// Runs one trial with an archive, and a mistake of the archiver that is made on purpose.
+pub(crate) fn run_archived(
+    trial: &Trial,
+    bug: Option<archiver::bugs::Bug>,
+) -> TestResult<Result<Report, Wrong>> {
+    let mirrors = tempfile::tempdir()?;
+    Ok(archive::run(trial, server(), mirrors.path(), bug))
+}
+
+fn server() -> Server {
+    Server::default().with_history_ms(HISTORY_MS)
 }
 
 /// Runs trials as long as `next` gives any, as many at once as there are processors, until one is wrong.
-pub(crate) fn run_all(next: impl Fn() -> Option<Trial> + Sync) -> TestResult<Tally> {
+pub(crate) fn run_all(next: impl Fn() -> Option<Case> + Sync) -> TestResult<Tally> {
     let threads = std::thread::available_parallelism()?.get();
     let (tally, failure) = (Mutex::new(Tally::default()), Mutex::new(None));
     let work = || {
         while failure.lock().is_none()
-            && let Some(trial) = next()
+            && let Some(case) = next()
         {
-            match run(&trial) {
+            match run_case(&case) {
                 Ok(Ok(report)) => tally.lock().add(&report),
-                Ok(Err(wrong)) => drop(failure.lock().insert(replay(trial.seed, &wrong))),
+                Ok(Err(wrong)) => drop(failure.lock().insert(replay(&case, &wrong))),
                 Err(error) => drop(failure.lock().insert(error.to_string())),
             }
         }
@@ -64,9 +97,10 @@ pub(crate) fn counted(first: u64, count: u64) -> impl Fn() -> Option<u64> + Sync
     }
 }
 
-fn replay(seed: u64, wrong: &Wrong) -> String {
+fn replay(case: &Case, wrong: &Wrong) -> String {
+    let (seed, archive) = (case.trial.seed, u8::from(case.is_archived));
     format!(
-        "seed {seed}: {wrong}\nto see it again: CAIRN_SIM_SEED={seed} cargo test -p cairn-replication --test simulation \
+        "seed {seed}: {wrong}\nto see it again: CAIRN_SIM_SEED={seed} CAIRN_SIM_ARCHIVE={archive} cargo test -p cairn-replication --test simulation \
          seeds:: -- --nocapture"
     )
 }

@@ -1,7 +1,7 @@
 //! What `cairn cluster` prints for people. Pure.
 
 use crate::cli::columns::{cells, columns};
-use crate::cluster::operator::RegionStatus;
+use crate::cluster::operator::{RegionStatus, SealedGroup};
 use crate::cluster::status::{ClusterStatus, GroupStatus, NodeStatus};
 
 /// Numbers in one cell.
@@ -19,6 +19,9 @@ pub(super) fn status(status: &ClusterStatus) -> String {
     if let Some(region) = &status.primary_region {
         out.push_str(&format!("leaders are kept in {region}\n"));
     }
+    if let Some(reason) = &status.sealed {
+        out.push_str(&format!("sealed, takes no writes: {reason}\n"));
+    }
     out.push('\n');
     let head =
         cells(["node", "address", "region", "state", "leads groups", "entries behind", "heard ms ago"]);
@@ -33,6 +36,13 @@ pub(super) fn status(status: &ClusterStatus) -> String {
         out.push_str(&format!("group {} has no leader that node {} knows of\n", group.group, group.node));
     }
     out
+}
+
+/// Where each group ends.
+pub(super) fn sealed(sealed: &[SealedGroup]) -> String {
+    let line = |done: &SealedGroup| format!("group {} ends at {}\n", done.group, done.versionstamp);
+    let groups: String = sealed.iter().map(line).collect();
+    format!("{groups}the cluster takes no more writes; cairn cluster unseal lets it go on\n")
 }
 
 fn node(node: &NodeStatus) -> Vec<String> {
@@ -99,6 +109,7 @@ mod tests {
             epoch: 0,
             node: 1,
             primary_region: Some("eu".to_owned()),
+            sealed: None,
             nodes: vec![node(1, "voter", Some(0)), node(2, "joining", None)],
             groups: vec![group_of(0, members()), GroupStatus { leader: None, ..group_of(1, members()) }],
         });

@@ -52,6 +52,7 @@ fn text(catalog: &Catalog, checkpoints: bool) -> String {
             line(&mut out, format_args!("  restored from {parent} at {stamp}"));
         }
         out.push_str(&windows_text(history));
+        out.push_str(&end_text(history));
         if checkpoints {
             out.push_str(&checkpoints_text(history));
         }
@@ -61,6 +62,16 @@ fn text(catalog: &Catalog, checkpoints: bool) -> String {
         out.push('\n');
     }
     out
+}
+
+/// Where it ends, when another lineage goes on from it.
+fn end_text(history: &History) -> String {
+    let Some(end) = history.end() else { return String::new() };
+    let ended = format!("  ended at {} when {} was promoted\n", end.stamp, end.child);
+    let beyond = |last| {
+        format!("  what it shipped after that, up to {last}, is a fork: name --lineage to restore it\n")
+    };
+    ended + &history.beyond_its_end().map(beyond).unwrap_or_default()
 }
 
 fn windows_text(history: &History) -> String {
@@ -151,6 +162,8 @@ fn lineage(group: u64, history: &History, checkpoints: bool) -> Value {
         "parent": parent.map(|(id, stamp)| json!({ "id": id.to_string(), "versionstamp": stamp.to_string() })),
         "bytes": stored_bytes(history),
         "windows": windows,
+        "ended": history.end().map(|end| json!({ "versionstamp": end.stamp.to_string(), "child": end.child.to_string(),
+            "fork_until": history.beyond_its_end().map(|last| last.to_string()) })),
         "pruned_below": history.pruned_below().map(|stamp| stamp.to_string()),
         "damaged": damaged,
     });
@@ -186,6 +199,15 @@ pub(in crate::cli) fn report_text(report: &Report) -> String {
     for problem in &report.problems {
         line(&mut out, format_args!("{}: {}", problem.object, problem.reason));
     }
+    for fork in &report.forks {
+        line(
+            &mut out,
+            format_args!(
+                "fork: group {} of lineage {} went on from {} to {}, after {} was promoted there",
+                fork.group, fork.lineage, fork.after, fork.last, fork.child
+            ),
+        );
+    }
     for hole in &report.holes {
         let why = if hole.pruned { "pruned" } else { "not shipped" };
         line(
@@ -213,6 +235,10 @@ pub(in crate::cli) fn report_text(report: &Report) -> String {
 /// The same as [`report_text`], for programs.
 pub(in crate::cli) fn report_json(report: &Report) -> Value {
     let problems = report.problems.iter().map(|p| json!({ "object": p.object, "reason": p.reason }));
+    let forks = report.forks.iter().map(|fork| {
+        json!({ "group": fork.group, "lineage": fork.lineage.to_string(), "child": fork.child.to_string(), "after": fork.after.to_string(),
+            "last": fork.last.to_string() })
+    });
     let holes = report.holes.iter().map(|hole| {
         json!({ "group": hole.group, "after": hole.after.to_string(), "before": hole.before.to_string(), "pruned": hole.pruned })
     });
@@ -224,6 +250,7 @@ pub(in crate::cli) fn report_json(report: &Report) -> Value {
         "sealed": report.sealed,
         "unnamed_tables": report.unnamed_tables,
         "problems": problems.collect::<Vec<_>>(),
+        "forks": forks.collect::<Vec<_>>(),
         "holes": holes.collect::<Vec<_>>(),
     })
 }

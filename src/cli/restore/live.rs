@@ -5,9 +5,12 @@
 //! - A failure leaves the cluster's databases as they were; what was loaded is deleted again.
 
 use crate::admin::client::{Client, ClientError};
+use crate::archive::ArchiveStatus;
 use crate::cli::UsageError;
 use crate::cli::operate::usage;
-use crate::cluster::operator::{CreatedDatabase, DatabaseStatus, LOAD_ROWS_MAX, LoadRow, Loaded, Ready};
+use crate::cluster::operator::{
+    CreatedDatabase, DatabaseStatus, LOAD_ROWS_MAX, LoadRow, Loaded, Ready, RecoveryStatus,
+};
 use archiver::job::Job;
 use archiver::restore::{Ask, Destination, Scope};
 use engine::{Direction, Engine};
@@ -79,7 +82,7 @@ impl Live {
     ///
     /// # Errors
     ///
-    /// A [`UsageError`] when the name is taken, or there is nothing of that name to replace.
+    /// A [`UsageError`] when the name is taken, there is nothing of that name to replace, or nothing could bring it back.
     pub(super) async fn check(&self, client: &Client) -> anyhow::Result<()> {
         let databases: Vec<DatabaseStatus> = client.get("/databases").await.map_err(usage)?;
         let find =
@@ -90,12 +93,21 @@ impl Live {
         let Some(name) = self.how.in_place.as_deref() else { return Ok(()) };
         match find(name) {
             None => Err(UsageError(format!("there is no database {name} to replace")).into()),
-            Some(found) if found.created_ms.is_none() => {
-                let reason = "the default database cannot be replaced: restore it with --as-new";
-                Err(UsageError(reason.to_owned()).into())
-            }
-            Some(_) => Ok(()),
+            Some(found) => self.check_archive(client, found).await,
         }
+    }
+
+    /// Refuses to replace what no archive could bring back.
+    async fn check_archive(&self, client: &Client, found: &DatabaseStatus) -> anyhow::Result<()> {
+        let all: Vec<ArchiveStatus> = client.get("/archive").await.map_err(usage)?;
+        if all.iter().any(|status| status.group == found.group && status.error.is_none()) {
+            return Ok(());
+        }
+        let held: Vec<&str> = all.iter().filter_map(|status| status.error.as_deref()).collect();
+        let why = if held.is_empty() { "there is none".to_owned() } else { held.join("; ") };
+        let name = &found.name;
+        let text = format!("no archive could bring the old content of {name} back ({why}): use --as-new");
+        Err(UsageError(text).into())
     }
 
     /// Loads what was restored at `from`, and shows it.
@@ -128,11 +140,10 @@ impl Live {
                 "loaded {rows} rows as {}\n  id            {}\n  path          {}\n  access token  {}\n",
                 database.name, database.id, database.path, made.token
             ),
-            Some(stamp) => format!(
-                "replaced the content of {} by {rows} rows\nthe old content is in the archive: restore it with \
-                 --group {} --at {stamp}, or in the same way at a time before this\n",
-                database.name,
-                ask_group(ask)
+            Some(RecoveryStatus { versionstamp, .. }) => format!(
+                "replaced the content of {name} by {rows} rows\nthe old content is in the archive: restore it with \
+                 --database {name} --at {versionstamp}\n",
+                name = database.name,
             ),
         })
     }

@@ -110,6 +110,7 @@ pub(super) async fn start(settings: &Settings) -> anyhow::Result<Started> {
         .context("cannot start the archive's threads")?;
     metrics.add_archive(shipping.lag());
     metrics.add_verified(shipping.verified());
+    let reports = shipping.reports(&groups);
     if let Some(status) = shipping.status() {
         tokio::spawn(upload_bar::show(status));
     }
@@ -127,7 +128,8 @@ pub(super) async fn start(settings: &Settings) -> anyhow::Result<Started> {
     tokio::spawn(steward.run(stopping.clone()));
     let others = keyspaces(&node, &auth, &metrics).context("this node does not hold the catalog")?;
     let connect = Connect::new(database, auth, metrics.clone(), stopping);
-    let connect = Arc::new(connect.with_databases(Arc::new(others)).with_admin(Admin::new(operator, jobs)));
+    let admin = Admin::new(operator, jobs).with_archives(reports);
+    let connect = Arc::new(connect.with_databases(Arc::new(others)).with_admin(admin));
     Ok(Started { listener, tls, connect, metrics, node, background, shipping, stop, transport, _dir: dir })
 }
 

@@ -3,7 +3,6 @@
 use super::{Operator, Result};
 use crate::catalog::{self, DatabaseRow, DatabaseState, NewDatabase};
 use crate::connect::DEFAULT_DATABASE_ID;
-use replication::GroupId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -94,11 +93,11 @@ impl Operator {
     ///
     /// When the cluster cannot answer.
     pub async fn databases(&self) -> Result<Vec<DatabaseStatus>> {
-        let rows = self.look(|view| view.databases()).await?;
+        let (place, rows) = self.look(|view| Ok((view.default_place()?, view.databases()?))).await?;
         let default = DatabaseStatus {
             id: DEFAULT_DATABASE_ID.to_string(),
             name: catalog::DEFAULT_NAME.to_owned(),
-            group: GroupId::FIRST.0,
+            group: place.group.0,
             path: "/".to_owned(),
             created_ms: None,
         };

@@ -30,8 +30,18 @@ pub struct Loaded {
 pub struct Ready {
     /// It.
     pub database: DatabaseStatus,
-    /// The versionstamp of its group at which the archive holds what it was before, if it replaced something.
-    pub recovery_point: Option<String>,
+    /// Where the archive holds what it was before, if it replaced something.
+    pub recovery_point: Option<RecoveryStatus>,
+}
+
+/// Where the archive holds what a database was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryStatus {
+    /// In this group.
+    pub group: u64,
+    /// At this versionstamp.
+    pub versionstamp: String,
 }
 
 /// A row on its way into a database.
@@ -163,9 +173,9 @@ impl Operator {
             Ok(((target, row, point), Some(change)))
         };
         let (target, row, point) = self.change(replace).await?;
-        // The steward removes it once more, when no write to it can be under way.
-        self.cluster.delete_database(point.group, point.number).await?;
-        let recovery_point = Some(point.stamp.to_string());
+        // The steward removes the old content, once every node has heard of this and no write to it can be under way.
+        let recovery_point =
+            Some(RecoveryStatus { group: point.group.0, versionstamp: point.stamp.to_string() });
         Ok(Ready { database: status_of(target, row), recovery_point })
     }
 }
@@ -173,7 +183,8 @@ impl Operator {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::testing::alone;
+    use crate::cluster::steward::{LAST_WRITES_MS, Steward};
+    use crate::cluster::testing::{FakeCluster, alone};
 
     type TestResult = std::result::Result<(), Box<dyn std::error::Error>>;
 
@@ -219,7 +230,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_replacement_ends_the_old_content_and_says_where_it_is() -> TestResult {
-        let (cluster, operator, _clock) = alone()?;
+        let (cluster, operator, clock) = alone()?;
         let shop = operator.create_database("shop").await?;
         let made = operator.begin_loading(None).await?;
         let id: Uuid = made.id.parse()?;
@@ -227,10 +238,13 @@ mod tests {
         assert!(operator.finish_loading(id, Some("nowhere")).await.is_err());
         let ready = operator.finish_loading(id, Some("shop")).await?;
         assert_eq!((&ready.database.id, ready.database.group), (&shop.id, made.group));
-        assert!(ready.recovery_point.is_some());
-        let deleted = cluster.state(|state| state.deleted.clone());
-        assert_eq!(deleted.len(), 1, "{deleted:?}");
-        assert_eq!(deleted[0].0, shop.group);
+        assert_eq!(ready.recovery_point.map(|point| point.group), Some(shop.group));
+        let looks = |cluster: &FakeCluster| cluster.state(|state| state.deleted.clone());
+        assert_eq!(looks(&cluster), [], "a node that has not heard of it may serve it still");
+        clock.set(1_000 + LAST_WRITES_MS);
+        let mut steward = Steward::new(operator, None);
+        steward.look().await;
+        assert_eq!(looks(&cluster), [(shop.group, 2)]);
         Ok(())
     }
 }

@@ -117,6 +117,7 @@ impl Operator {
             epoch: self.identity.epoch,
             node: self.identity.node.0,
             primary_region: view.primary_region()?.map(|found| found.row),
+            sealed: self.seal_here().map(|seal| seal.reason),
             nodes: nodes.iter().map(|(id, found)| node_status(*id, &found.row, &groups)).collect(),
             groups,
         })

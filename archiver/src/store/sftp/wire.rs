@@ -119,6 +119,18 @@ pub(super) enum Reply {
     Attributes(Attributes),
 }
 
+impl Reply {
+    /// Bytes of what it holds, without the text of a failure.
+    pub(super) fn held(&self) -> usize {
+        match self {
+            Self::Ok | Self::End | Self::Failed { .. } | Self::Attributes(_) => 0,
+            Self::Handle(bytes) | Self::Data(bytes) => bytes.len(),
+            // Each entry takes the lengths of two strings and its flags besides.
+            Self::Entries(entries) => entries.iter().map(|entry| entry.name.len() + 12).sum(),
+        }
+    }
+}
+
 fn string(out: &mut BytesMut, bytes: &[u8]) {
     out.put_u32(u32::try_from(bytes.len()).expect("a string of a request is far below 4 GiB"));
     out.put_slice(bytes);
@@ -351,6 +363,7 @@ mod tests {
     fn packets_are_read_and_cut_or_changed_ones_do_no_harm() {
         for (packet, reply) in packets() {
             assert_eq!(decode(packet.clone()), Some((1, reply)));
+            assert!(crate::store::sftp::read_reply(packet.clone()) <= packet.len());
             for cut in 0..packet.len() {
                 // A status may lack its message; everything else must be whole.
                 assert!(packet[0] == 101 || decode(packet.slice(..cut)).is_none(), "{packet:?} cut at {cut}");

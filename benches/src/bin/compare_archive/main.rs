@@ -7,8 +7,10 @@
 mod bulk;
 mod foreground;
 mod lag;
+mod plot;
 mod section;
 
+use anyhow::Context;
 use cairn_benches::s3::S3;
 use cairn_benches::{disk, page};
 use clap::Parser;
@@ -56,7 +58,7 @@ pub(crate) struct Args {
     /// Mutations in the log that is replayed
     #[arg(long, default_value_t = 3_000_000)]
     mutations: u64,
-    /// The page whose section is replaced; standard output otherwise
+    /// The page whose section is replaced; the plot is put beside it. Standard output otherwise
     #[arg(long)]
     write: Option<PathBuf>,
 }
@@ -83,8 +85,11 @@ fn main() -> anyhow::Result<()> {
         eprintln!("{}", section::lag(&figures));
     }
     if has("foreground") {
-        figures.foreground = Some(foreground::measure(&args, &s3, &within("foreground"))?);
-        std::fs::remove_dir_all(within("foreground"))?;
+        let aside = S3::weed_aside(&args.weed)?;
+        for (bucket, s3) in [("elsewhere", &aside), ("on the same disk", &s3)] {
+            figures.foreground.push((bucket, foreground::measure(&args, s3, &within("foreground"))?));
+            std::fs::remove_dir_all(within("foreground"))?;
+        }
         eprintln!("{}", section::foreground(&figures));
     }
     if has("database") {
@@ -105,7 +110,12 @@ fn main() -> anyhow::Result<()> {
     }
     let text = section::text(&args, &figures);
     match &args.write {
-        Some(path) => page::replace_section(path, "archive", &text),
+        Some(path) => {
+            let plot = path.with_file_name("benchmarks-archive.svg");
+            std::fs::write(&plot, plot::svg(&figures))
+                .with_context(|| format!("cannot write {}", plot.display()))?;
+            page::replace_section(path, "archive", &text)
+        }
         None => {
             print!("{text}");
             Ok(())

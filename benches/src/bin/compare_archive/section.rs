@@ -15,7 +15,8 @@ pub(crate) struct Figures {
     pub(crate) lag: Option<Lags>,
     pub(crate) lag_without: Option<Lags>,
     pub(crate) lag_litestream: Option<Lags>,
-    pub(crate) foreground: Option<Foreground>,
+    /// With a bucket in such a place.
+    pub(crate) foreground: Vec<(&'static str, Foreground)>,
     pub(crate) database: Option<OneDatabase>,
     pub(crate) bulk: Option<Bulk>,
     pub(crate) litestream: Option<(Moved, Moved)>,
@@ -35,6 +36,7 @@ pub(crate) fn text(args: &Args, figures: &Figures) -> String {
     );
     let sync_us = figures.sync.as_micros();
     line(&mut out, &format!("Machine: {}. An append with fdatasync took {sync_us} µs.\n", page::machine()));
+    out.push_str("![From a commit to the bucket, and megabytes a second](benchmarks-archive.svg)\n\n");
     out.push_str(&lag(figures));
     out.push_str(&foreground(figures));
     out.push_str(&bulk(figures));
@@ -96,16 +98,29 @@ fn costs(figures: &Figures) -> String {
 }
 
 pub(crate) fn foreground(figures: &Figures) -> String {
-    let Some(Foreground { with, without, bytes, upload }) = &figures.foreground else { return String::new() };
-    let mut out = String::from("### Writes of clients while a checkpoint goes up\n\n");
-    line(&mut out, "| | writes | p50 ms | p95 ms | p99 ms |");
-    line(&mut out, "|---|---:|---:|---:|---:|");
-    for (name, took) in [("while it goes up", with), ("after it", without)] {
-        let [p50, p95, p99] = [50, 95, 99].map(|percent| took.percentile_ms(percent));
-        line(&mut out, &format!("| {name} | {} | {p50:.2} | {p95:.2} | {p99:.2} |", took.count()));
+    if figures.foreground.is_empty() {
+        return String::new();
     }
-    let (mb, s) = (mb(*bytes), upload.as_secs_f64());
-    line(&mut out, &format!("\nIt had {mb:.0} MB and took {s:.1} s: {:.0} MB/s.\n", mb / s));
+    let mut out = String::from(
+        "### Writes of clients while a checkpoint goes up\n\n\
+         A bucket elsewhere is a SeaweedFS that keeps its data in memory and gives way to everybody; the other one writes to the disk of \
+         the database, and has a share of its processors.\n\n",
+    );
+    line(&mut out, "| bucket | | writes | p50 ms | p95 ms | p99 ms | MB up | MB/s up |");
+    line(&mut out, "|---|---|---:|---:|---:|---:|---:|---:|");
+    for (bucket, Foreground { with, without, bytes, upload }) in &figures.foreground {
+        let (mb, s) = (mb(*bytes), upload.as_secs_f64());
+        let up = format!("{mb:.0} | {:.0}", mb / s);
+        for (name, took, up) in [("while it goes up", with, up.as_str()), ("after it", without, "|")] {
+            let [p50, p95, p99] = [50, 95, 99].map(|percent| took.percentile_ms(percent));
+            let count = took.count();
+            line(
+                &mut out,
+                &format!("| {bucket} | {name} | {count} | {p50:.2} | {p95:.2} | {p99:.2} | {up} |"),
+            );
+        }
+    }
+    out.push('\n');
     out
 }
 
@@ -156,7 +171,7 @@ fn goals(figures: &Figures) -> String {
         goal("recovery point lag, p50, s", 0.3, false, seconds(lags.percentile(50)));
         goal("recovery point lag, p99, s", 1.0, false, seconds(lags.percentile(99)));
     }
-    if let Some(Foreground { with, without, .. }) = &figures.foreground {
+    if let Some((_, Foreground { with, without, .. })) = figures.foreground.first() {
         let ratio = with.percentile_ms(99) / without.percentile_ms(99);
         goal("p99 of writes while a checkpoint goes up, times without", 1.3, false, ratio);
     }

@@ -1,8 +1,8 @@
 //! The plot: a bar for each system, mode and number of clients, once for throughput and once for processor time.
 
 use crate::results::{CLIENTS, Results};
+use cairn_benches::svg::Svg;
 use cairn_benches::table::Summary;
-use std::fmt::Write as _;
 
 const SYSTEMS: [(&str, &str); 2] = [("etcd", "#2e86ab"), ("cairn", "#111111")];
 const MODES: [(&str, &str); 3] = [("put", "puts"), ("get", "strong reads"), ("mixed", "mixed")];
@@ -19,37 +19,28 @@ pub(crate) fn svg(results: &Results) -> String {
     let group_px = BAR_PX * 2.0 + GROUP_GAP_PX;
     let height = groups.iter().fold(TOP_PX + 10.0, |height, _| height + group_px);
     let width = LABEL_PX + 2.0 * (PANEL_PX + FIGURE_PX);
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
-         font-family=\"sans-serif\" font-size=\"11\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
-    );
+    let mut out = Svg::new(width, height);
     let mut legend_x = LABEL_PX;
     for (system, colour) in SYSTEMS {
-        rect(&mut out, (legend_x, 10.0), 12.0, colour);
-        label(&mut out, (legend_x + 18.0, 20.0), "start", system);
+        out.rect((legend_x, 10.0), (12.0, BAR_PX - 2.0), colour);
+        out.label((legend_x + 18.0, 20.0), "start", system);
         legend_x += 80.0;
     }
-    label(&mut out, (LABEL_PX, 46.0), "start", "operations per second (longer is better)");
+    out.label((LABEL_PX, 46.0), "start", "operations per second (longer is better)");
     panel(&mut out, results, &groups, LABEL_PX, |summary| summary.operations_per_s);
     let second = LABEL_PX + PANEL_PX + FIGURE_PX;
-    label(
-        &mut out,
-        (second, 46.0),
-        "start",
-        "processor time per operation, µs, three nodes (shorter is better)",
-    );
+    out.label((second, 46.0), "start", "processor time per operation, µs, three nodes (shorter is better)");
     panel(&mut out, results, &groups, second, |summary| summary.cpu_us);
     let mut top = TOP_PX;
     for ((_, mode), clients) in groups {
-        label(&mut out, (LABEL_PX - 8.0, top + BAR_PX + 4.0), "end", &format!("{mode}, {clients}"));
+        out.label((LABEL_PX - 8.0, top + BAR_PX + 4.0), "end", &format!("{mode}, {clients}"));
         top += group_px;
     }
-    out.push_str("</svg>\n");
-    out
+    out.finish()
 }
 
 fn panel(
-    out: &mut String,
+    out: &mut Svg,
     results: &Results,
     groups: &[((&str, &str), u32)],
     left: f64,
@@ -66,22 +57,11 @@ fn panel(
         for (system, colour) in SYSTEMS {
             if let Some(figure) = of(mode, *clients, system) {
                 let width = PANEL_PX * figure / most;
-                rect(out, (left, top), width, colour);
-                label(out, (left + width + 4.0, top + BAR_PX - 3.0), "start", &format!("{figure:.0}"));
+                out.rect((left, top), (width, BAR_PX - 2.0), colour);
+                out.label((left + width + 4.0, top + BAR_PX - 3.0), "start", &format!("{figure:.0}"));
             }
             top += BAR_PX;
         }
         top += GROUP_GAP_PX;
     }
-}
-
-fn rect(out: &mut String, (x, y): (f64, f64), width: f64, colour: &str) {
-    let height = BAR_PX - 2.0;
-    writeln!(out, "<rect x=\"{x}\" y=\"{y}\" width=\"{width:.1}\" height=\"{height}\" fill=\"{colour}\"/>")
-        .expect("a string takes any text");
-}
-
-fn label(out: &mut String, (x, y): (f64, f64), anchor: &str, text: &str) {
-    writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>")
-        .expect("a string takes any text");
 }

@@ -34,13 +34,16 @@ impl Model {
     ///
     /// [`Violation::OtherEnd`] when they are not.
     pub(crate) fn equals(&self, rows: &[Row], time_ms: Option<u64>) -> Result<(), Violation> {
-        let end = vec![0xff; 64];
-        let all = Selection { start: Vec::new(), end, limit: usize::MAX, reverse: false };
-        match self.differs(&all, self.last_place(), time_ms, rows) {
+        match self.differs(&everything(), self.last_place(), time_ms, rows) {
             None => Ok(()),
             Some(difference) => Err(Violation::OtherEnd { difference }),
         }
     }
+}
+
+/// All keys.
+pub(super) fn everything() -> Selection {
+    Selection { start: Vec::new(), end: vec![0xff; 64], limit: usize::MAX, reverse: false }
 }
 
 fn compare(key: &[u8], version: &Version, time_ms: Option<u64>, shown: Option<&Row>) -> Option<String> {

@@ -13,7 +13,10 @@ use std::time::Duration;
 
 /// A worker stays with a node for this many operations on average.
 const STAY: u64 = 12;
-/// Clocks differ by this much when a staleness is judged: a hundredth, and a little.
+/// Clocks differ by this much when a staleness is judged: one that is as slow as a trial makes any counts a twentieth less than
+/// has passed.
+const STALENESS_SLACK: u64 = 19;
+/// And a little.
 const STALENESS_SLACK_NS: u64 = 5_000_000;
 
 /// A client that writes and reads.
@@ -127,5 +130,5 @@ impl<C: Client> Worker<C> {
 
 fn with_slack(staleness_ms: u64) -> u64 {
     let ns = staleness_ms.saturating_mul(1_000_000);
-    ns.saturating_add(ns / 100).saturating_add(STALENESS_SLACK_NS)
+    ns.saturating_add(ns / STALENESS_SLACK).saturating_add(STALENESS_SLACK_NS)
 }

@@ -4,43 +4,103 @@
 //! - A node that is not named any more stops within a moment; what it ships until then is also shipped by the next one, under other
 //!   names, and does no harm.
 //! - A node that does not ship keeps the segments after what is recorded as shipped, within the bound that the shipper has.
+//! - The leader names who ships ([`look`]).
 
-use crate::database::Database;
-use archiver::ship::{Keep, ProgressMark, Settings, Shipper, Source, Status, target_of};
-use archiver::store::ObjectStore;
+use super::chosen::{self, Naming, View};
+use super::{Keep, ProgressLog, ProgressMark, Settings, Shipper, Source, Status, target_of};
+use crate::runtime;
+use crate::store::ObjectStore;
+use async_trait::async_trait;
 use engine::Engine;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How often what is kept is looked at, and whether the engine is still the same.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often what is kept is looked at, who ships, and whether the engine is still the same.
+pub const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// What shipping to one target needs.
-pub(super) struct Follower {
-    pub(super) database: Database,
-    pub(super) store: Arc<dyn ObjectStore>,
-    pub(super) how: Settings,
+/// A group as one of its nodes holds it.
+#[async_trait]
+pub trait Replica: ProgressLog {
+    /// Which group.
+    fn group(&self) -> u64;
+
+    /// The engine under it. Another takes its place when a Raft snapshot is installed: it is not kept.
+    fn engine(&self) -> Engine;
+
+    /// What this node knows of the group.
+    fn view(&self) -> View;
+}
+
+/// Whether this node ships a group now.
+pub fn ships_now(replica: &dyn Replica) -> bool {
+    replica.view().ships(named(replica))
+}
+
+fn named(replica: &dyn Replica) -> Option<u64> {
+    chosen::read(&replica.engine(), replica.group())
+}
+
+/// Looks until `stopping` is true: tells `ships` whether this node ships the group and, where it leads, names who does.
+pub async fn look(
+    replica: Arc<dyn Replica>,
+    ships: watch::Sender<bool>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let looks = async {
+        let mut naming = Naming::default();
+        loop {
+            let (view, named) = (replica.view(), named(&*replica));
+            ships.send_replace(view.ships(named));
+            if let Some(node) = naming.to_name(&view, named) {
+                let group = replica.group();
+                match replica.record(chosen::as_mark(group, node)).await {
+                    Ok(()) => tracing::info!(group, node, "this node ships to the archive from now on"),
+                    Err(error) => tracing::debug!(%error, "cannot name who ships to the archive"),
+                }
+            }
+            runtime::sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        // Told to stop, or nobody is left to tell.
+        _stopped = stopping.wait_for(|stopping| *stopping) => {}
+        () = looks => {}
+    }
+}
+
+/// What shipping a group to one target needs.
+#[derive(Debug)]
+pub struct Follower {
+    /// The group.
+    pub replica: Arc<dyn Replica>,
+    /// The target.
+    pub store: Arc<dyn ObjectStore>,
+    /// How to ship.
+    pub how: Settings,
     /// What all targets of the group need.
-    pub(super) keep: Keep,
+    pub keep: Keep,
     /// Whether this node ships the group.
-    pub(super) ships: watch::Receiver<bool>,
-    pub(super) status: watch::Sender<Status>,
+    pub ships: watch::Receiver<bool>,
+    /// Told how it goes.
+    pub status: watch::Sender<Status>,
 }
 
 impl Follower {
     /// Ships or keeps until `stopping` is true; returns the shipper if this node was shipping then.
-    pub(super) async fn run(self, mut stopping: watch::Receiver<bool>) -> Option<Shipper> {
+    pub async fn run(self, mut stopping: watch::Receiver<bool>) -> Option<Shipper> {
         loop {
             if *stopping.borrow() {
                 // What was written just now is still to be shipped.
-                return if super::shipper::ships_now(&self.database) { self.shipper() } else { None };
+                return if ships_now(&*self.replica) { self.shipper() } else { None };
             }
             if !*self.ships.borrow() {
                 self.keep();
                 tokio::select! {
+                    biased;
                     _stopped = stopping.wait_for(|stopping| *stopping) => {}
-                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                    () = runtime::sleep(LOOK_EVERY) => {}
                 }
                 continue;
             }
@@ -52,9 +112,9 @@ impl Follower {
 
     /// Ships while this node is to; returns the shipper when it was told to stop.
     async fn ship(&self, stopping: &mut watch::Receiver<bool>) -> Option<Shipper> {
-        let engine = self.database.engine();
+        let engine = self.replica.engine();
         let Some(mut shipper) = self.shipper() else {
-            tokio::time::sleep(LOOK_EVERY).await;
+            runtime::sleep(LOOK_EVERY).await;
             return None;
         };
         let (end, ending) = watch::channel(false);
@@ -63,18 +123,19 @@ impl Follower {
             shipper.run(ending).await;
             shipper
         });
-        let mut looks = tokio::time::interval(LOOK_EVERY);
+        let mut look = Box::pin(runtime::sleep(LOOK_EVERY));
         let mut stopped = false;
         let shipper = loop {
             tokio::select! {
+                biased;
                 shipper = &mut shipping => break shipper,
-                _now = looks.tick() => {}
+                () = &mut look => look = Box::pin(runtime::sleep(LOOK_EVERY)),
                 _stopped = stopping.wait_for(|stopping| *stopping), if !stopped => stopped = true,
                 Ok(()) = shown.changed() => {
                     self.status.send_replace(shown.borrow_and_update().clone());
                 }
             }
-            let is_ours = *self.ships.borrow() && is_same(&self.database.engine(), &engine);
+            let is_ours = *self.ships.borrow() && is_same(&self.replica.engine(), &engine);
             if stopped || !is_ours {
                 end.send_replace(true);
             }
@@ -83,15 +144,15 @@ impl Follower {
     }
 
     fn shipper(&self) -> Option<Shipper> {
-        let progress = Arc::new(self.database.clone());
-        let source = Source { engine: self.database.engine(), progress, keep: self.keep.clone() };
+        let progress: Arc<dyn ProgressLog> = Arc::clone(&self.replica) as Arc<dyn ProgressLog>;
+        let source = Source { engine: self.replica.engine(), progress, keep: self.keep.clone() };
         let made = Shipper::new(source, Arc::clone(&self.store), self.how.clone());
         made.inspect_err(|error| tracing::warn!(%error, "cannot begin to ship")).ok()
     }
 
     /// Keeps what comes after what is shipped, and says how far that is.
-    pub(super) fn keep(&self) {
-        let engine = self.database.engine();
+    pub fn keep(&self) {
+        let engine = self.replica.engine();
         let target = target_of(&self.store.location());
         let mark = ProgressMark::read(&engine, self.how.group, target);
         let shipped = mark.as_ref().map(ProgressMark::shipped).unwrap_or_default();
