@@ -11,6 +11,7 @@ use crate::seal::{Identities, sealed_len_max};
 use crate::store::{self, ObjectStore};
 use crate::{Error, Result};
 use bytes::Bytes;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// An archive to read. Clones are the same.
@@ -79,6 +80,22 @@ impl Archive {
             if TableDigest::of(&plain) == digest { Ok(plain) } else { Err(altered(object)) }
         })
         .await
+    }
+
+    /// The stored bytes of an object in a range, fewer where it ends before; `None` when the store has no ranges. Nothing
+    /// of them is checked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Missing`], or what the store says.
+    pub(crate) async fn range(&self, object: &str, range: Range<u64>) -> Result<Option<Bytes>> {
+        match self.store.get_range(object, range).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(store::Error::NotFound { .. }) => Err(Error::Missing { object: object.to_owned() }),
+            // Whoever may not read at all is told so when the whole object is asked for.
+            Err(store::Error::Unsupported { .. } | store::Error::Refused { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn get(&self, object: &str, len_max: u64) -> Result<Bytes> {

@@ -83,11 +83,11 @@ pub enum Error {
         reason: String,
     },
     /// The disk has no room for it. Free some, or give another directory.
-    #[error("cannot restore into {}: it needs {needed} bytes, and {free} are free: free some, or name another directory", path.display())]
+    #[error("cannot restore into {}: it needs up to {needed} bytes, and {free} are free: free some, or name another directory", path.display())]
     NoRoom {
         /// The directory.
         path: PathBuf,
-        /// Bytes that will be written, at least.
+        /// Bytes of the objects that it reads; of a part, of which less is written, at most.
         needed: u64,
         /// Bytes that can be.
         free: u64,

@@ -229,6 +229,14 @@ impl Job {
         self.change(|changing| changing.bytes_total = Some(bytes));
     }
 
+    /// What was thought to take `from` of all bytes takes `to`.
+    pub fn total_changes(&self, from: u64, to: u64) {
+        self.change(|changing| {
+            changing.bytes_total =
+                changing.bytes_total.map(|total| total.saturating_sub(from).saturating_add(to));
+        });
+    }
+
     /// So many bytes more are done.
     pub fn done_bytes(&self, bytes: u64) {
         let done = self.shared.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;

@@ -4,6 +4,7 @@
 //! on the way; an object that is missing or altered fails the restore.
 
 mod cluster;
+mod parts;
 mod pipeline;
 pub mod plan;
 pub(crate) mod replay;

@@ -7,6 +7,7 @@ mod faults;
 mod life;
 mod merging;
 mod pace;
+mod parts;
 mod recover;
 mod standby;
 mod targets;

@@ -106,6 +106,7 @@ pub mod background;
 mod commit;
 mod engine;
 pub mod manual;
+pub mod part;
 
 #[doc(hidden)]
 pub mod bugs;

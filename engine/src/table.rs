@@ -26,6 +26,7 @@ pub(crate) mod hidden;
 pub(crate) mod meta;
 mod output;
 pub(crate) mod reader;
+pub(crate) mod select;
 mod tally;
 pub(crate) mod writer;
 
@@ -36,6 +37,7 @@ pub(crate) use writer::{Settings, Writer};
 
 use crate::block::frame;
 use crate::codec::{Decoder, Malformed, put_varint};
+use std::ops::Range;
 
 /// The first eight bytes of a table.
 const MAGIC: &[u8; 8] = b"CAIRNTBL";
@@ -74,6 +76,11 @@ impl Handle {
         let len = len.filter(|len| (frame::HEADER_LEN..=frame::FRAME_LEN_MAX).contains(&(*len as usize)));
         let len = len.ok_or_else(|| rest.malformed("the length of a block within its bound"))?;
         Ok(Self { offset, len })
+    }
+
+    /// Its bytes.
+    pub(crate) const fn range(self) -> Range<u64> {
+        self.offset..self.end()
     }
 
     /// One past its last byte.

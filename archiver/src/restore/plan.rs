@@ -77,7 +77,7 @@ pub struct Plan {
     pub until: Until,
     /// Which part of the group it takes.
     pub scope: Scope,
-    /// The tables that hold some of it.
+    /// The tables that may hold some of it.
     pub tables: Vec<Table>,
 }
 
@@ -142,7 +142,8 @@ impl Plan {
         applied.map_or((Versionstamp::ZERO, ContentHash::EMPTY), |applied| (applied.stamp, applied.hash))
     }
 
-    /// Bytes to fetch, rivals not counted.
+    /// Bytes to fetch, rivals not counted. Of a part at most so many: of a table that it shares with others only some blocks
+    /// are read, and which ones they are stands in the table.
     pub fn bytes(&self) -> u64 {
         let tables = self.tables.iter().map(Table::stored_bytes).sum::<u64>();
         tables + self.segments.iter().map(|segment| segment.bytes).sum::<u64>()

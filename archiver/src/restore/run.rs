@@ -1,8 +1,10 @@
 //! Carries plans out: fetches, checks and builds; nothing is a data directory before all groups are right.
 //!
 //! - Tables arrive several at once, segments ahead of the replay; hashing and replaying happen off the runtime's threads.
-//! - What fails leaves the marker and what was fetched, so that the same command goes on from there.
+//! - What fails leaves the marker and what was fetched, so that the same command goes on from there. A part is begun anew: how
+//!   its tables will be called is not known before they are written.
 
+use super::parts::PartTables;
 use super::pipeline;
 use super::plan::Plan;
 use super::replay::{Reached, Replay};
@@ -14,6 +16,7 @@ use crate::fetch;
 use crate::job::Job;
 use crate::layout::{LineageFolder, TableDigest};
 use crate::{Error, Result};
+use engine::part::{Narrowed, Part};
 use engine::{Applied, ContentHash, Engine, Env, Lineage, LineageId, Options, Versionstamp};
 use futures::{StreamExt, TryStreamExt};
 use std::collections::BTreeSet;
@@ -173,7 +176,8 @@ impl Group<'_> {
         if !self.plan.rivals.is_empty() || !self.plan.scope.is_all() {
             return Ok(None);
         }
-        let (to, env, options) = (self.to.clone(), self.destination.env.clone(), self.options());
+        let (to, env) = (self.to.clone(), self.destination.env.clone());
+        let options = self.destination.options.clone();
         let folder = self.plan.history.folder;
         let begun = blocking(move || {
             if to.lineage().map(LineageFolder::from) != Some(folder) {
@@ -190,37 +194,53 @@ impl Group<'_> {
         Ok(begun)
     }
 
-    fn options(&self) -> Options {
-        let options = self.destination.options.clone();
-        // What shares a table with a part must not be readable in its past.
-        if self.plan.scope.is_all() { options } else { Options { history_ms: 0, ..options } }
-    }
-
     async fn open_checkpoint(&self) -> Result<(Engine, Applied)> {
         self.job.phase("tables");
         self.fetch_tables().await?;
         let start = self.plan.start_applied();
-        let (to, env, options) = (self.to.clone(), self.destination.env.clone(), self.options());
+        let (to, env) = (self.to.clone(), self.destination.env.clone());
+        let options = self.destination.options.clone();
         let folder = self.plan.history.folder;
         let engine = blocking(move || open(&to, env, options, &start, folder)).await?;
         Ok((engine, start))
     }
 
+    /// Brings the tables that are needed, and writes the manifest that names them.
     async fn fetch_tables(&self) -> Result<()> {
         let plan = self.plan;
+        let damaged = |malformed| plan.damaged_checkpoint(self.group, malformed);
+        let part = match &plan.checkpoint {
+            Some((_, checkpoint)) => plan.scope.part(checkpoint).map_err(damaged)?,
+            None => None,
+        };
+        let kept = if part.is_some() { &[] } else { plan.tables.as_slice() };
+        let kept: BTreeSet<TableDigest> = kept.iter().map(|table| table.digest).collect();
         let to = self.to.clone();
-        let wanted: BTreeSet<TableDigest> = plan.tables.iter().map(|table| table.digest).collect();
-        let there = blocking(move || to.clear(&wanted)).await?;
+        let there = blocking(move || to.clear(&kept)).await?;
         let Some((_, checkpoint)) = &plan.checkpoint else { return Ok(()) };
-        let there = &there;
-        let fetches = plan.tables.iter().map(|table| self.fetch_table(*table, there.contains(&table.digest)));
-        futures::stream::iter(fetches).buffer_unordered(TABLES_AHEAD).try_collect::<()>().await?;
-        let mut salt = [0; 8];
-        self.destination.env.random.fill(&mut salt);
-        let named = plan.scope.manifest(checkpoint, u64::from_le_bytes(salt));
-        let manifest = named.map_err(|malformed| plan.damaged_checkpoint(self.group, malformed))?;
+        let manifest = match part {
+            Some(part) => self.fetch_part(part).await?,
+            None => {
+                let fetches =
+                    plan.tables.iter().map(|table| self.fetch_table(*table, there.contains(&table.digest)));
+                futures::stream::iter(fetches).buffer_unordered(TABLES_AHEAD).try_collect::<()>().await?;
+                checkpoint.manifest.clone()
+            }
+        };
         let to = self.to.clone();
         blocking(move || to.add_manifest(&manifest)).await
+    }
+
+    /// Brings what a part needs of its tables; the manifest that names the tables which hold it.
+    async fn fetch_part(&self, part: Part) -> Result<Vec<u8>> {
+        let tables =
+            PartTables::new(self.archive, self.plan, self.group, &part, &self.to, self.destination, self.job);
+        let fetches = self.plan.tables.iter().map(|table| tables.bring(*table));
+        let written = futures::stream::iter(fetches).buffer_unordered(TABLES_AHEAD);
+        let written: Vec<Option<Narrowed>> = written.try_collect().await?;
+        let mut salt = [0; 8];
+        self.destination.env.random.fill(&mut salt);
+        Ok(part.manifest(written.into_iter().flatten().collect(), u64::from_le_bytes(salt)))
     }
 
     /// Brings one table, unless it `is_there` and right.
@@ -275,7 +295,7 @@ fn close(
         Ends::Data => engine.begin_lineage(id)?,
         Ends::Standby => engine.lineage(),
     };
-    scope.erase_the_rest(&engine)?;
+    scope.begin(&engine)?;
     engine.close()?;
     to.set_done(&Done(reached).to_string())?;
     Ok(Done(reached).restored(lineage))

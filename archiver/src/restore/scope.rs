@@ -1,19 +1,20 @@
 //! Which part of a group a restore takes: all of it, or the keys below some prefixes.
 //!
-//! - A part has every commit that touched it, at its own versionstamp, and nothing else: what shares a table with it is
-//!   erased by the first commit of the new lineage, and cannot be read at an older stamp either.
+//! - A part has every commit that touched it, at its own versionstamp, and nothing else, at no stamp: what shares a table or
+//!   a record with it is left out before anything is written.
 //! - Its content hash is its own: the archive's hash is checked on the way, against the whole records.
 
-use crate::Result;
 use crate::checkpoint::{Checkpoint, Table};
 use crate::layout::TableDigest;
+use crate::{Error, Result};
 use engine::codec::Malformed;
+use engine::part::Part;
 use engine::write_batch::KEY_LEN_MAX;
-use engine::{Direction, Engine, Op, Progress, Record, WriteBatch};
+use engine::{Direction, Engine, Op, Record, WriteBatch};
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// Erased in any case, so that a part always begins with a commit of its own: no database has this number.
+/// Erased, so that a part always begins with a commit of its own: no database has this number.
 const NOBODY: &[u8] = &[0xff; 8];
 
 /// Which keys of a group.
@@ -59,25 +60,28 @@ impl Scope {
         }
     }
 
-    /// The manifest from which it is opened.
-    pub(super) fn manifest(&self, checkpoint: &Checkpoint, salt: u64) -> Result<Vec<u8>, Malformed> {
+    /// The part of a checkpoint that it is; `None` when it takes everything.
+    pub(super) fn part(&self, checkpoint: &Checkpoint) -> Result<Option<Part>, Malformed> {
         match self {
-            Self::All => Ok(checkpoint.manifest.clone()),
-            Self::Prefixes(prefixes) => {
-                engine::Checkpoint::narrow_manifest(&checkpoint.manifest, prefixes, salt)
-            }
+            Self::All => Ok(None),
+            Self::Prefixes(prefixes) => Part::of_manifest(&checkpoint.manifest, prefixes).map(Some),
         }
     }
 
     /// The tables that may hold some of it.
     pub(super) fn tables(&self, checkpoint: &Checkpoint) -> Result<Vec<Table>, Malformed> {
-        if self.is_all() {
-            return Ok(checkpoint.tables.clone());
+        let Some(part) = self.part(checkpoint)? else { return Ok(checkpoint.tables.clone()) };
+        let named: BTreeSet<(TableDigest, u64)> = part
+            .tables()
+            .filter_map(|(name, bytes)| Some((TableDigest::from_file_name(&name)?, bytes)))
+            .collect();
+        let is_named = |table: &&Table| named.contains(&(table.digest, table.bytes));
+        let tables: Vec<Table> = checkpoint.tables.iter().filter(is_named).copied().collect();
+        // One that is not listed would be missed by nobody.
+        if tables.len() == named.len() {
+            return Ok(tables);
         }
-        let named = engine::Checkpoint::of_manifest(&self.manifest(checkpoint, 0)?)?.tables;
-        let named: BTreeSet<TableDigest> =
-            named.iter().filter_map(|(name, _)| TableDigest::from_file_name(name)).collect();
-        Ok(checkpoint.tables.iter().filter(|table| named.contains(&table.digest)).copied().collect())
+        Err(Malformed { offset: 0, expected: "a manifest that names the tables which are listed before it" })
     }
 
     /// What a record does to it. The hash stays that of the whole record.
@@ -98,25 +102,17 @@ impl Scope {
         record
     }
 
-    /// Erases what is not in it, and forgets every older state, so that nothing else can be read.
-    pub(super) fn erase_the_rest(&self, engine: &Engine) -> Result<()> {
+    /// Lets a part begin with a commit of its own, once it is certain that it holds nothing else.
+    pub(super) fn begin(&self, engine: &Engine) -> Result<()> {
         let Self::Prefixes(wanted) = self else { return Ok(()) };
+        if let Some(key) = stray(engine, wanted)? {
+            let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+            return Err(Error::Differs { what: format!("{self} were wanted, and key {digits} is there") });
+        }
         let mut batch = WriteBatch::new();
-        for other in others(engine, wanted)?.into_iter().chain([Other::Below(NOBODY.to_vec())]) {
-            let erased = match &other {
-                Other::Key(key) => batch.delete(key),
-                Other::Below(prefix) => batch.delete_prefix(prefix),
-            };
-            erased.expect("a key, or the beginning of one, fits a batch");
-        }
+        batch.delete_prefix(NOBODY).expect("eight bytes fit a batch");
         engine.commit(batch)?;
-        engine.flush()?;
-        loop {
-            let (maintained, compacted) = (engine.maintain()?, engine.compact()?);
-            if maintained == Progress::Idle && compacted == Progress::Idle {
-                return Ok(());
-            }
-        }
+        Ok(())
     }
 }
 
@@ -133,45 +129,22 @@ fn only(batch: &WriteBatch, keep: impl Fn(Op<'_>) -> bool) -> WriteBatch {
     kept
 }
 
-/// What is to be erased.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Other {
-    /// A key with which a wanted prefix begins.
-    Key(Vec<u8>),
-    /// All that begins so.
-    Below(Vec<u8>),
-}
-
-/// What holds every key that is there and begins with none of `wanted`, and no key that does.
-fn others(engine: &Engine, wanted: &[Vec<u8>]) -> Result<Vec<Other>> {
-    // At the beginning of time nothing has expired: what has is erased as well.
+/// The first key that is there and begins with none of `wanted`.
+fn stray(engine: &Engine, wanted: &[Vec<u8>]) -> Result<Option<Vec<u8>>> {
+    // At the beginning of time nothing has expired: what has must not be there either.
     let snapshot = engine.newest().at_time(0);
     let end = vec![0xff; KEY_LEN_MAX];
-    let mut found = Vec::new();
     let mut from = Some(vec![0]);
     while let Some(start) = from {
         let Some(entry) = snapshot.range(&start, &end, Direction::Forward)?.next().transpose()? else {
             break;
         };
-        if let Some(prefix) = wanted.iter().find(|prefix| entry.key.starts_with(prefix)) {
-            from = after(prefix.clone());
-        } else if wanted.iter().any(|prefix| prefix.starts_with(&entry.key)) {
-            found.push(Other::Key(entry.key.to_vec()));
-            from = Some([&entry.key[..], &[0]].concat());
-        } else {
-            let other = shortest_other(&entry.key, wanted).to_vec();
-            found.push(Other::Below(other.clone()));
-            from = after(other);
+        match wanted.iter().find(|prefix| entry.key.starts_with(prefix)) {
+            Some(prefix) => from = after(prefix.clone()),
+            None => return Ok(Some(entry.key.to_vec())),
         }
     }
-    Ok(found)
-}
-
-/// The shortest beginning of `key` with which no wanted key begins.
-fn shortest_other<'a>(key: &'a [u8], wanted: &[Vec<u8>]) -> &'a [u8] {
-    let shared = |prefix: &Vec<u8>| key.iter().zip(prefix).take_while(|(a, b)| a == b).count();
-    let longest = wanted.iter().map(shared).max().unwrap_or(0);
-    &key[..key.len().min(longest + 1)]
+    Ok(None)
 }
 
 /// The first key after all that begin with `prefix`.

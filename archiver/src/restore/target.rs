@@ -127,6 +127,11 @@ impl GroupTarget {
         &self.dir
     }
 
+    /// Where its tables stand.
+    pub(crate) fn tables_dir(&self) -> PathBuf {
+        self.dir.join(TABLES)
+    }
+
     fn done_path(&self) -> PathBuf {
         self.root.join(format!("{DONE}{}", self.group))
     }

@@ -57,6 +57,7 @@ struct State {
     listings_twice: bool,
     down: bool,
     without_multipart: bool,
+    without_ranges: bool,
     reads_refused: bool,
     removals_refused: bool,
 }
@@ -166,6 +167,11 @@ impl Sim {
     /// Knows no multipart uploads from now on.
     pub fn set_without_multipart(&self) {
         self.state().without_multipart = true;
+    }
+
+    /// From now on it gives whole objects only.
+    pub fn set_without_ranges(&self) {
+        self.state().without_ranges = true;
     }
 
     /// Sets the time that new objects get, Unix milliseconds.
@@ -300,6 +306,9 @@ impl ObjectStore for Sim {
     async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
         let location = self.location();
         self.request(format!("read {name}"), |state| {
+            if state.without_ranges {
+                return Err(Error::Unsupported { action: format!("read a part of {name}"), location });
+            }
             let not_found = || Error::NotFound { name: name.to_owned(), location };
             let bytes = &state.objects.get(name).ok_or_else(not_found)?.bytes;
             let at = |offset: u64| usize::try_from(offset).map_or(bytes.len(), |at| at.min(bytes.len()));

@@ -44,6 +44,7 @@ pub(super) struct World {
     /// Every state, oldest first.
     pub(super) states: Vec<State>,
     dir: PathBuf,
+    options: Options,
     restores: u64,
 }
 
@@ -61,14 +62,32 @@ pub(super) fn options() -> Options {
 
 impl World {
     pub(super) fn new(seed: u64) -> Result<Self, Box<dyn std::error::Error>> {
+        Self::with(seed, options())
+    }
+
+    /// One whose engine has these options.
+    pub(super) fn with(seed: u64, options: Options) -> Result<Self, Box<dyn std::error::Error>> {
         let (env, disk, clock) = env(seed);
         let (dir, store) = (PathBuf::from("/db"), Sim::new());
-        let (engine, _) = Engine::open(env.clone(), &dir, options())?;
+        let (engine, _) = Engine::open(env.clone(), &dir, options.clone())?;
         let settings = Settings { object_bytes_max: 2 << 10, ..Settings::new(PathBuf::from("/scratch")) };
         let shipper = ship(&engine, &store, &settings)?;
         let random = SimRandom::new(seed);
         let states = Vec::new();
-        Ok(Self { env, disk, clock, random, engine, store, shipper, settings, states, dir, restores: 0 })
+        Ok(Self {
+            env,
+            disk,
+            clock,
+            random,
+            engine,
+            store,
+            shipper,
+            settings,
+            states,
+            dir,
+            options,
+            restores: 0,
+        })
     }
 
     /// Another group of the same cluster: on the same clock, shipped to the same store.
@@ -76,12 +95,26 @@ impl World {
         let (env, disk, _clock) = env(seed);
         let env = Env { clock: other.env.clock.clone(), ..env };
         let (dir, store, clock) = (PathBuf::from("/db"), other.store.clone(), other.clock.clone());
-        let (engine, _) = Engine::open(env.clone(), &dir, options())?;
+        let options = options();
+        let (engine, _) = Engine::open(env.clone(), &dir, options.clone())?;
         let settings = Settings { group, ..other.settings.clone() };
         let shipper = ship(&engine, &store, &settings)?;
         let random = SimRandom::new(seed);
         let states = Vec::new();
-        Ok(Self { env, disk, clock, random, engine, store, shipper, settings, states, dir, restores: 0 })
+        Ok(Self {
+            env,
+            disk,
+            clock,
+            random,
+            engine,
+            store,
+            shipper,
+            settings,
+            states,
+            dir,
+            options,
+            restores: 0,
+        })
     }
 
     /// The archive, and the identity that opens it if it is encrypted.
@@ -120,7 +153,7 @@ impl World {
         let (idle, _) = Engine::open(aside, Path::new("/idle"), options())?;
         self.shipper = ship(&idle, &Sim::new(), &self.settings)?;
         self.engine = idle;
-        self.engine = Engine::open(self.env.clone(), dir, options())?.0;
+        self.engine = Engine::open(self.env.clone(), dir, self.options.clone())?.0;
         self.shipper = ship(&self.engine, &self.store, &self.settings)?;
         self.dir = dir.to_path_buf();
         Ok(())
@@ -242,8 +275,19 @@ fn ship(engine: &Engine, store: &Sim, settings: &Settings) -> Result<Shipper, cr
 
 /// Every row that an engine shows.
 pub(super) fn rows_of(engine: &Engine) -> Result<Rows, engine::Error> {
+    rows_at(engine, None)
+}
+
+/// Every row that an engine shows, now or at a stamp.
+pub(super) fn rows_at(engine: &Engine, at: Option<Versionstamp>) -> Result<Rows, engine::Error> {
+    let snapshot = at.map_or_else(|| Ok(engine.snapshot()), |at| engine.snapshot_at(at))?;
+    rows_in(snapshot)
+}
+
+/// Every row of a snapshot.
+pub(super) fn rows_in(snapshot: engine::Snapshot) -> Result<Rows, engine::Error> {
     let mut rows = Rows::new();
-    for row in engine.snapshot().range(&[0], &[0xff], Direction::Forward)? {
+    for row in snapshot.range(&[0], &[0xff], Direction::Forward)? {
         let row = row?;
         rows.insert(row.key.to_vec(), (row.value.stamp, row.value.bytes.to_vec(), row.value.expire_at_ms));
     }

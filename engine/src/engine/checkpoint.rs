@@ -58,26 +58,6 @@ impl Checkpoint {
         }
         Ok(describe(&state))
     }
-
-    /// The manifest of a checkpoint that names only those tables that may hold a key which begins with one of `prefixes`.
-    /// What it opens as is right for these keys, and for others it may be anything: it has the checkpoint's stamp and content
-    /// hash, and is for a restore that takes a part and erases the rest. `salt` is random.
-    ///
-    /// # Errors
-    ///
-    /// As [`of_manifest`](Self::of_manifest).
-    pub fn narrow_manifest(bytes: &[u8], prefixes: &[Vec<u8>], salt: u64) -> Result<Vec<u8>, Malformed> {
-        Self::of_manifest(bytes)?;
-        let mut state = manifest::decode(bytes)?;
-        state.tables.retain(|(_, meta)| {
-            prefixes.iter().any(|prefix| {
-                // The last key is at or above the first one with the prefix, and the first key is not above all of them.
-                *meta.last_key >= **prefix
-                    && (*meta.first_key < **prefix || meta.first_key.starts_with(prefix))
-            })
-        });
-        Ok(manifest::encode(&state, salt))
-    }
 }
 
 impl Core {
@@ -129,45 +109,6 @@ mod tests {
     use crate::fs::read_file;
     use crate::testing::TestResult;
     use crate::{Engine, Mark, Options, Record};
-
-    #[test]
-    fn a_narrow_manifest_names_the_tables_that_may_hold_a_prefix_and_no_other() -> TestResult {
-        let (env, disk, _clock) = sim::env(2);
-        let dir = Path::new("/data");
-        let options = Options { table_bytes: 1 << 10, level1_bytes: 2 << 10, ..Options::default() };
-        let (engine, _) = Engine::open(env.clone(), dir, options.clone())?;
-        for number in 0..400u32 {
-            let mut batch = crate::WriteBatch::new();
-            batch.put(format!("{number:03}").as_bytes(), &[7; 100], None)?;
-            engine.commit(batch)?;
-            if number % 100 == 99 {
-                engine.flush()?;
-            }
-        }
-        let whole = engine.checkpoint(Path::new("/copy"))?;
-        let manifest = read_file(&disk, &Path::new("/copy").join(Checkpoint::MANIFEST), 1 << 20)?;
-        for (prefix, count) in [("1", 100), ("25", 10), ("399", 1), ("4", 0), ("", 400)] {
-            let prefixes = [prefix.as_bytes().to_vec()];
-            let narrow = Checkpoint::narrow_manifest(&manifest, &prefixes, 9)?;
-            let tables = Checkpoint::of_manifest(&narrow)?.tables;
-            assert!(count == 400 || tables.len() < whole.tables.len(), "{prefix}");
-            let to = Path::new("/narrow").join(prefix);
-            disk.create_dir_all(&to.join(Checkpoint::TABLES))?;
-            for (name, _) in &tables {
-                let (from, to) = (Path::new("/copy").join("tables").join(name), to.join("tables").join(name));
-                disk.hard_link(&from, &to)?;
-            }
-            disk.create(&to.join(Checkpoint::MANIFEST))?.write_at(&narrow, 0)?;
-            let (part, _) = Engine::open(env.clone(), &to, options.clone())?;
-            assert_eq!((part.applied(), part.lineage()), (whole.applied, whole.lineage));
-            let end = [prefix.as_bytes(), &[0xff]].concat();
-            let start = if prefix.is_empty() { &[0][..] } else { prefix.as_bytes() };
-            let found = part.snapshot().range(start, &end, crate::Direction::Forward)?.count();
-            assert_eq!(found, count, "{prefix}");
-        }
-        assert!(Checkpoint::narrow_manifest(&manifest[..40], &[], 9).is_err());
-        Ok(())
-    }
 
     #[test]
     fn the_manifest_of_a_checkpoint_says_what_it_holds_and_that_of_an_engine_is_refused() -> TestResult {

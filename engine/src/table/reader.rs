@@ -87,6 +87,16 @@ impl Reader {
             ErrorKind::NotFound => Error::Missing { path: path.clone(), needed_by: "the manifest" },
             _ => Error::io("open", &path)(error),
         })?;
+        let table = Self::of_file(path, file, meta, cache)?;
+        if table.cache.has_room(table.filter_bytes(), 0) { table.with_filter() } else { Ok(table) }
+    }
+
+    /// The table that `meta` names, in a file that is open; its filter is not read.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub(crate) fn of_file(path: PathBuf, file: Arc<dyn File>, meta: Meta, cache: Arc<Cache>) -> Result<Self> {
         let bytes = file.len().map_err(Error::io("measure", &path))?;
         if bytes != meta.bytes {
             let expected = format!("a file of {} bytes", meta.bytes);
@@ -95,8 +105,7 @@ impl Reader {
         let parts = Parts { path: &path, file: &*file, bytes };
         check_header(&parts.read(0, HEADER_LEN)?).map_err(Error::damaged(&path, 0))?;
         let footer_handle = parts.footer_handle()?;
-        let footer = parts.frame(Kind::Footer, footer_handle)?;
-        let footer = Footer::decode(&footer).map_err(at(&path, footer_handle))?;
+        let footer = parts.footer(footer_handle)?;
         if !footer.agrees_with(&meta) {
             let expected = "the entries, keys and stamps that the manifest says".to_owned();
             return Err(Error::Damaged { path, offset: footer_handle.offset, expected });
@@ -106,7 +115,7 @@ impl Reader {
         let top = Arc::new(cache.pin(top, top_bytes));
         let number = cache.next_table();
         let written_by = Arc::default();
-        let table = Self {
+        Ok(Self {
             path,
             file,
             meta,
@@ -117,8 +126,7 @@ impl Reader {
             number,
             blocks_read: Arc::default(),
             written_by,
-        };
-        if table.cache.has_room(table.filter_bytes(), 0) { table.with_filter() } else { Ok(table) }
+        })
     }
 
     /// Bytes of its filter, pinned or not; 0 when it was written without one.
@@ -376,10 +384,10 @@ fn at(path: &Path, handle: Handle) -> impl FnOnce(Malformed) -> Error {
 }
 
 /// An open file and its length.
-struct Parts<'a> {
-    path: &'a Path,
-    file: &'a dyn File,
-    bytes: u64,
+pub(super) struct Parts<'a> {
+    pub(super) path: &'a Path,
+    pub(super) file: &'a dyn File,
+    pub(super) bytes: u64,
 }
 
 impl Parts<'_> {
@@ -401,10 +409,15 @@ impl Parts<'_> {
         }
     }
 
-    fn footer_handle(&self) -> Result<Handle> {
+    /// Where the footer is, as the trailer says.
+    pub(super) fn footer_handle(&self) -> Result<Handle> {
         let offset = self.bytes.saturating_sub(TRAILER_LEN as u64);
         let trailer = self.read(offset, TRAILER_LEN)?;
         decode_trailer(&trailer, self.bytes).map_err(Error::damaged(self.path, offset))
+    }
+
+    pub(super) fn footer(&self, handle: Handle) -> Result<Footer> {
+        Footer::decode(&self.frame(Kind::Footer, handle)?).map_err(at(self.path, handle))
     }
 
     fn frame(&self, kind: Kind, handle: Handle) -> Result<Bytes> {

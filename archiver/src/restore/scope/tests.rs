@@ -10,28 +10,37 @@ fn prefixes(texts: &[&str]) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn what_is_erased_holds_every_other_key_and_no_wanted_one() -> TestResult {
+fn a_key_of_somebody_else_is_found_and_refused_and_no_wanted_one_is() -> TestResult {
     let (env, _disk, _clock) = env(1);
     let (engine, _) = Engine::open(env, Path::new("/db"), Options::default())?;
-    let keys = ["a", "ab", "abc", "abd", "b", "ba", "bab", "c\u{7f}", "z"];
+    let keys = ["a", "ab", "abc", "abd", "b", "ba", "bab", "c\u{7f}"];
     let mut batch = WriteBatch::new();
     for key in keys {
+        // Long expired.
         batch.put(key.as_bytes(), b"1", Some(1))?;
     }
     batch.put(&[0xff, 0xff, 1], b"1", None)?;
     engine.commit(batch)?;
-    for wanted in [&["ab"][..], &["ab", "b"], &["abd", "bab"], &["zz"], &["a", "ab"], &["q"]] {
+    let high = [0xff];
+    for (wanted, first) in [
+        (&["ab"][..], Some(&b"a"[..])),
+        (&["a"], Some(b"b")),
+        (&["a", "b"], Some(b"c\x7f")),
+        (&["a", "b", "c"], Some(&[0xff, 0xff, 1])),
+        (&["zz"], Some(b"a")),
+        (&[""], None),
+    ] {
         let wanted = prefixes(wanted);
-        let erased = others(&engine, &wanted)?;
-        for key in keys.iter().map(|key| key.as_bytes()).chain([&[0xff, 0xff, 1][..]]) {
-            let is_wanted = wanted.iter().any(|prefix| key.starts_with(prefix));
-            let is_erased = erased.iter().any(|other| match other {
-                Other::Key(other) => key == other,
-                Other::Below(prefix) => key.starts_with(prefix),
-            });
-            assert_ne!(is_wanted, is_erased, "{key:?} of {wanted:?}: {erased:?}");
-        }
+        assert_eq!(stray(&engine, &wanted)?.as_deref(), first, "{wanted:?}");
     }
+    let all = [prefixes(&["a", "b", "c"]), vec![high.to_vec()]].concat();
+    assert_eq!(stray(&engine, &all)?, None);
+    let before = engine.applied().stamp;
+    let refused = Scope::Prefixes(prefixes(&["a", "b"])).begin(&engine);
+    assert!(matches!(&refused, Err(Error::Differs { what }) if what.contains("637f")), "{refused:?}");
+    assert_eq!(engine.applied().stamp, before, "and nothing is committed");
+    Scope::Prefixes(all).begin(&engine)?;
+    assert!(engine.applied().stamp > before, "it begins with a commit of its own");
     Ok(())
 }
 
