@@ -271,6 +271,11 @@ impl Job {
         });
     }
 
+    /// Its bytes a second, at most; `None` without a bound.
+    pub fn bytes_per_s_max(&self) -> Option<u64> {
+        self.change(|changing| changing.pace.as_ref().map(Pace::per_s))
+    }
+
     /// Waits as long as the bound asks for before so many bytes more are moved.
     pub async fn throttle(&self, bytes: u64) {
         let elapsed_ms = self.elapsed_ms();

@@ -46,8 +46,8 @@ impl S3 {
     /// When it does not start.
     pub fn weed_aside(binary: &Path) -> anyhow::Result<S3> {
         let memory = tempfile::tempdir_in("/dev/shm").context("cannot keep data in memory")?;
-        let mut command = Command::new("nice");
-        command.args(["-n", "19"]).arg(binary);
+        let mut command = Command::new("chrt");
+        command.args(["--idle", "0"]).arg(binary);
         let folder = memory.path().to_owned();
         S3::start(command, &folder, Some(memory))
     }

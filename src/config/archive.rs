@@ -10,6 +10,8 @@ use std::path::PathBuf;
 
 /// How long an archive on the disk of the data is kept unless told otherwise, in milliseconds.
 pub const DEFAULT_LOCAL_RETENTION_MS: u64 = 24 * 60 * 60 * 1000;
+/// Bytes of a checkpoint that are uploaded in a second unless told otherwise: clients hardly notice so much.
+const DEFAULT_TABLE_BYTES_PER_S: u64 = 64 << 20;
 /// How often a checkpoint is archived unless told otherwise, in milliseconds.
 pub const DEFAULT_CHECKPOINT_INTERVAL_MS: u64 = 60 * 60 * 1000;
 /// The most targets.
@@ -38,7 +40,7 @@ pub struct ArchiveFlags {
     #[arg(long, env = "CAIRN_ARCHIVE_INTERVAL", value_name = "DURATION")]
     pub archive_interval: Option<String>,
 
-    /// Bytes of a checkpoint that are uploaded in a second to each archive, such as 50MiB [default: no bound]
+    /// Bytes of a checkpoint that are uploaded in a second to each archive, such as 50MiB; 0 is no bound [default: 64MiB]
     #[arg(long, env = "CAIRN_ARCHIVE_RATE", value_name = "SIZE")]
     pub archive_rate: Option<String>,
 
@@ -146,7 +148,10 @@ impl ArchiveSettings {
             at,
             recipients,
             interval_ms: interval,
-            table_bytes_per_s_max: bytes("archive-rate", flags.archive_rate)?.filter(|rate| *rate > 0),
+            table_bytes_per_s_max: Some(
+                bytes("archive-rate", flags.archive_rate)?.unwrap_or(DEFAULT_TABLE_BYTES_PER_S),
+            )
+            .filter(|rate| *rate > 0),
             verify_every_ms: millis("verify-every", flags.verify_every)?.filter(|every| *every > 0),
             checkpoint_interval_ms: millis("checkpoint-interval", flags.checkpoint_interval)?
                 .unwrap_or(DEFAULT_CHECKPOINT_INTERVAL_MS),

@@ -12,6 +12,7 @@ use crate::layout::{Digest, Kind, LineageFolder, Name, TableDigest};
 use crate::runtime::{self, Task};
 use crate::seal::Recipients;
 use crate::store::ObjectStore;
+use crate::store::s3::smooth;
 use crate::{Error, Result};
 use bytes::Bytes;
 use engine::Engine;
@@ -162,7 +163,12 @@ impl Put {
         table.sealed = sealed;
         let name = Name { lineage: self.lineage, kind: Kind::Table(self.group, table.name()) };
         if !bugs::seeded(Bug::TableNotPut) {
-            self.store.put(&name.to_string(), bytes).await?;
+            let name = name.to_string();
+            let put = self.store.put(&name, bytes);
+            match job.bytes_per_s_max() {
+                Some(bytes_per_s) => smooth::at(bytes_per_s, put).await?,
+                None => put.await?,
+            }
         }
         Ok(table)
     }

@@ -9,6 +9,7 @@
 pub mod credentials;
 pub mod options;
 mod settings;
+pub mod smooth;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ pub use settings::{Place, Settings};
 use super::{Error, Object, ObjectStore, PAGE_OBJECTS_MAX, Page, Result, Tag, Upload, check_name};
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::SharedHttpClient;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
@@ -32,6 +34,7 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use bytes::{Bytes, BytesMut};
 use options::stored_as;
+use smooth::Smooth;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,7 +67,7 @@ impl S3 {
         let credentials = settings.credentials.provider(http.clone(), region.clone());
         let mut config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
-            .http_client(http)
+            .http_client(SharedHttpClient::new(Smooth(http)))
             .credentials_provider(credentials)
             .region(region)
             .force_path_style(settings.path_style)

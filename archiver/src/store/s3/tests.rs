@@ -16,6 +16,7 @@ struct Seen {
     method: String,
     path: String,
     headers: BTreeMap<String, String>,
+    body: Vec<u8>,
 }
 
 type Record = Arc<Mutex<Vec<Seen>>>;
@@ -45,7 +46,7 @@ async fn answer(mut stream: TcpStream, record: Record) -> std::io::Result<()> {
         while bytes.len() < len {
             stream.read_buf(&mut bytes).await?;
         }
-        bytes.drain(..len);
+        let sent: Vec<u8> = bytes.drain(..len).collect();
         let body = if path.ends_with("?uploads") || path.contains("?uploads&") {
             "<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>"
         } else if method == "POST" {
@@ -53,7 +54,7 @@ async fn answer(mut stream: TcpStream, record: Record) -> std::io::Result<()> {
         } else {
             "0123456789"
         };
-        record.lock().expect("no test panics here").push(Seen { method, path, headers });
+        record.lock().expect("no test panics here").push(Seen { method, path, headers, body: sent });
         let len = body.len();
         let answer = format!("HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: {len}\r\n\r\n{body}");
         stream.write_all(answer.as_bytes()).await?;
@@ -233,5 +234,23 @@ async fn a_server_that_is_not_there_is_a_transient_error() -> TestResult {
     let error = store.put("a", Bytes::new()).await.err().ok_or("nobody answers there")?;
     assert!(error.is_transient(), "{error:?}");
     assert!(error.to_string().contains("cannot write a in http://127.0.0.1"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_sent_evenly_is_the_same_request() -> TestResult {
+    let (endpoint, record) = server().await?;
+    let store = S3::new(settings(&endpoint, Options::default()));
+    let bytes = Bytes::from_iter((0..1_000_000_u32).map(|n| n.to_le_bytes()[1]));
+    store.put("a", bytes.clone()).await?;
+    smooth::at(1 << 30, store.put("a", bytes.clone())).await?;
+    let seen = record.lock().expect("no test panics here").clone();
+    let [whole, even] = seen.as_slice() else { return Err(format!("{} requests", seen.len()).into()) };
+    assert!(whole.body == bytes && even.body == bytes, "{} bytes came", even.body.len());
+    for name in ["content-length", "x-amz-content-sha256"] {
+        assert!(even.headers.contains_key(name), "{:?}", even.headers);
+        assert_eq!(whole.headers.get(name), even.headers.get(name), "{name}");
+    }
+    assert_eq!(even.headers["x-amz-content-sha256"].len(), 64, "its payload is signed");
     Ok(())
 }

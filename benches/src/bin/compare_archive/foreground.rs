@@ -60,14 +60,16 @@ pub(crate) struct Foreground {
     pub(crate) upload: Duration,
 }
 
-/// Fills a server without an archive, gives it one, and writes while its first checkpoint goes up.
-pub(crate) fn measure(args: &Args, s3: &S3, folder: &Path) -> anyhow::Result<Foreground> {
+/// Fills a server without an archive, gives it one, and writes while its first checkpoint goes up, at a rate or the default one.
+pub(crate) fn measure(args: &Args, s3: &S3, rate: Option<&str>, folder: &Path) -> anyhow::Result<Foreground> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let filled = Server::cairn_with(&args.cairn, folder, &["--archive", "none"], &[])?;
     runtime.block_on(fill(&filled.url(), args.foreground_gib << 30))?;
     filled.stop()?;
-    let url = s3.archive("foreground");
-    let server = Server::cairn_with(&args.cairn, folder, &["--archive", &url], &CREDENTIALS)?;
+    let url = s3.archive(if rate.is_some() { "foreground-rate" } else { "foreground" });
+    let how: Vec<&str> = rate.iter().flat_map(|rate| ["--archive-rate", rate]).collect();
+    let how = [&["--archive", &url], how.as_slice()].concat();
+    let server = Server::cairn_with(&args.cairn, folder, &how, &CREDENTIALS)?;
     runtime.block_on(async {
         let store = store::open(&url)?;
         let (stop, stopped) = tokio::sync::watch::channel(None);

@@ -86,8 +86,13 @@ fn main() -> anyhow::Result<()> {
     }
     if has("foreground") {
         let aside = S3::weed_aside(&args.weed)?;
-        for (bucket, s3) in [("elsewhere", &aside), ("on the same disk", &s3)] {
-            figures.foreground.push((bucket, foreground::measure(&args, s3, &within("foreground"))?));
+        for (bucket, s3, rate) in [
+            ("elsewhere", &aside, None),
+            ("on the same disk", &s3, None),
+            ("elsewhere, at no bound", &aside, Some("0")),
+        ] {
+            let seen = foreground::measure(&args, s3, rate, &within("foreground"))?;
+            figures.foreground.push((bucket, seen));
             std::fs::remove_dir_all(within("foreground"))?;
         }
         eprintln!("{}", section::foreground(&figures));

@@ -104,7 +104,7 @@ pub(crate) fn foreground(figures: &Figures) -> String {
     let mut out = String::from(
         "### Writes of clients while a checkpoint goes up\n\n\
          A bucket elsewhere is a SeaweedFS that keeps its data in memory and gives way to everybody; the other one writes to the disk of \
-         the database, and has a share of its processors.\n\n",
+         the database, and has a share of its processors. A server uploads tables at 64 MiB a second unless told otherwise.\n\n",
     );
     line(&mut out, "| bucket | | writes | p50 ms | p95 ms | p99 ms | MB up | MB/s up |");
     line(&mut out, "|---|---|---:|---:|---:|---:|---:|---:|");
