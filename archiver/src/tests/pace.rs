@@ -40,9 +40,9 @@ async fn the_interval_bounds_how_often_something_is_put() -> TestResult {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_checkpoint_that_fails_holds_up_no_segment() -> TestResult {
-    let mut world = World::new(62)?;
+/// A world in which the tables of a checkpoint wait to be uploaded.
+async fn with_a_checkpoint_begun(seed: u64) -> Result<World, Box<dyn std::error::Error>> {
+    let mut world = World::new(seed)?;
     for _ in 0..40 {
         world.commit(2)?;
     }
@@ -52,6 +52,12 @@ async fn a_checkpoint_that_fails_holds_up_no_segment() -> TestResult {
     while world.shipper.turn().await? != Step::CheckpointBegun {
         world.clock.advance(world.settings.interval_ms);
     }
+    Ok(world)
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_fails_holds_up_no_segment() -> TestResult {
+    let mut world = with_a_checkpoint_begun(62).await?;
     for path in files(&*world.env.fs, Path::new("/scratch")) {
         world.env.fs.remove(&path)?;
     }
@@ -71,16 +77,7 @@ async fn a_checkpoint_that_fails_holds_up_no_segment() -> TestResult {
 
 #[tokio::test]
 async fn a_table_that_changed_on_the_disk_is_not_shipped() -> TestResult {
-    let mut world = World::new(63)?;
-    for _ in 0..40 {
-        world.commit(2)?;
-    }
-    world.ship().await?;
-    world.clock.advance(world.settings.checkpoint_interval_ms);
-    world.commit(1)?;
-    while world.shipper.turn().await? != Step::CheckpointBegun {
-        world.clock.advance(world.settings.interval_ms);
-    }
+    let mut world = with_a_checkpoint_begun(63).await?;
     let path = files(&*world.env.fs, Path::new("/scratch"))
         .into_iter()
         .find(|path| path.to_string_lossy().contains("/tables/"))
