@@ -92,7 +92,9 @@ async fn wrong_credentials_and_a_missing_bucket_are_said_and_cost_nothing() -> T
                     Ok(lines.into_iter().find(|line| line.contains("cannot ship to the archive")))
                 })?;
                 ensure!(line.contains(word), "{word}: {line}");
-                assert_eq!(metric(&server, "cairn_archive_failing")?, Some(1.0));
+                until("the metric says so", || {
+                    Ok((metric(&server, "cairn_archive_failing")? == Some(1.0)).then_some(()))
+                })?;
                 assert_eq!(http::get(server.address(), "/readyz")?.status, 200, "clients are served");
             }
         }

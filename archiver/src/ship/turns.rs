@@ -15,6 +15,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(500);
 /// The longest pause after a failure.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
+/// What is left of a checkpoint when a stop waits for it, at most; more is for the next start.
+const LAST_CHECKPOINT_BYTES: u64 = 64 << 20;
+
 /// When what is next, by the clock of elapsed time.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
@@ -104,11 +107,14 @@ impl Shipper {
         self.ship_segment().await
     }
 
-    /// Ships what is committed so far, checkpoints excepted, for at most `limit`. Returns whether all of it
-    /// is in the archive.
+    /// Ships what is committed so far, for at most `limit`. Returns whether all of it is in the archive. A checkpoint is uploaded
+    /// only when nothing can be restored without it, and it is small.
     pub async fn drain(&mut self, limit: Duration) -> bool {
         let ship = async {
             self.seal().await?;
+            while !self.mark.rooted && self.root_is_near() {
+                self.step().await?;
+            }
             while self.mark.rooted && self.ship_segment().await?.is_some() {}
             Ok::<_, Error>(self.mark.rooted)
         };
@@ -120,6 +126,14 @@ impl Shipper {
             }
             None => false,
         }
+    }
+
+    /// Whether little is left to upload of the checkpoint from which everything is restored.
+    fn root_is_near(&self) -> bool {
+        self.upload.as_ref().is_none_or(|upload| {
+            let (done, total) = upload.progress();
+            total.saturating_sub(done) <= LAST_CHECKPOINT_BYTES
+        })
     }
 
     /// Seals the log if it holds commits that were not shipped.

@@ -268,6 +268,26 @@ async fn draining_ships_what_was_committed_last() -> TestResult {
 }
 
 #[tokio::test]
+async fn draining_begins_an_archive_that_needs_a_checkpoint_first() -> TestResult {
+    let mut world = World::new(14)?;
+    for _ in 0..40 {
+        world.commit(2)?;
+    }
+    // The log no longer holds the beginning.
+    world.engine.flush()?;
+    world.engine.seal_segment()?;
+    world.engine.keep_segments_after(None);
+    while world.engine.maintain()? == engine::Progress::Worked {}
+    world.reopen()?;
+    assert!(!world.shipper.status().borrow().rooted);
+    world.commit(1)?;
+    assert!(world.shipper.drain(Duration::from_secs(60)).await);
+    let last = world.last()?.clone();
+    let (dir, restored) = world.restore(Point::Stamp(last.stamp)).await?;
+    world.check(&dir, &restored, &last)
+}
+
+#[tokio::test]
 async fn an_archive_that_was_emptied_is_begun_again() -> TestResult {
     let mut world = World::new(13)?;
     world.commit(2)?;
