@@ -18,6 +18,7 @@ mod error;
 mod fetch;
 #[doc(hidden)]
 pub mod fuzzing;
+mod give_way;
 pub mod job;
 pub mod layout;
 pub mod lineage;

@@ -201,7 +201,7 @@ pub(super) fn tables(made: &engine::Checkpoint) -> Result<Vec<Table>> {
 fn read_table(fs: &dyn Fs, scratch: &Path, table: &Table) -> Result<Bytes> {
     let path = scratch.join(DIRECTORY).join("tables").join(table.digest.file_name());
     let bytes = read_file(fs, &path, table.bytes).map_err(Error::io("read", &path))?;
-    if TableDigest::of(&bytes) != table.digest {
+    if TableDigest::of_giving_way(&bytes) != table.digest {
         let expected = "the bytes whose digest is the name of the file".to_owned();
         return Err(engine::Error::Damaged { path, offset: 0, expected }.into());
     }

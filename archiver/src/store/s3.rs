@@ -168,7 +168,13 @@ impl ObjectStore for S3 {
         check_name(name)?;
         let request = self.client.put_object().bucket(&self.bucket).key(name);
         let request = stored_as!(request, self.options).set_content_md5(self.options.content_md5(&bytes));
-        match request.body(ByteStream::from(bytes)).send().await {
+        let digested = smooth::digested(&bytes).await;
+        let request = request.body(ByteStream::from(bytes));
+        let sent = match digested {
+            Some(digested) => request.customize().interceptor(digested).send().await,
+            None => request.send().await,
+        };
+        match sent {
             Ok(_) => Ok(()),
             Err(error) => Err(self.sort(format!("write {name}"), error)),
         }

@@ -3,10 +3,16 @@
 //! A table that goes out as fast as it can takes the processors, the disk and the network from those who serve clients for a
 //! tenth of a second, however long the pause before the next one is.
 //!
-//! - It stands below what signs: a body is signed as a whole, and only then cut in pieces.
+//! - It stands below what signs: a body is signed as a whole, and only then cut in pieces. What is signed of it is its digest, which
+//!   is taken off the runtime's threads, and gives way.
 //! - Whose request it is, a task says around its call ([`at`]). What is sent without that, as segments are, is not held up.
 //! - A body is never sent so slowly that its request runs out of time.
 
+use crate::give_way;
+use aws_runtime::auth::PayloadSigningOverride;
+use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
+use aws_sdk_s3::config::{ConfigBag, Intercept};
+use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::primitives::SdkBody;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
@@ -16,6 +22,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
+use sha2::{Digest, Sha256};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -33,6 +40,42 @@ tokio::task_local! {
 /// Awaits `call` with the bodies that it sends spread evenly, at so many bytes a second.
 pub async fn at<F: Future>(bytes_per_s: u64, call: F) -> F::Output {
     BYTES_PER_S.scope(bytes_per_s.max(1), call).await
+}
+
+/// The digest of a payload, as a signature has it.
+#[derive(Debug)]
+pub(super) struct Digested(String);
+
+/// The digest of what is to be sent evenly; `None` when it is sent as it is, and digested on the way.
+pub(super) async fn digested(bytes: &Bytes) -> Option<Digested> {
+    let is_even = BYTES_PER_S.try_with(|_bytes_per_s| ()).is_ok() && bytes.len() > PIECE_BYTES;
+    if !is_even {
+        return None;
+    }
+    let bytes = bytes.clone();
+    let digest = tokio::task::spawn_blocking(move || {
+        let mut hasher = Sha256::new();
+        give_way::pieces(&bytes).for_each(|piece| hasher.update(piece));
+        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    });
+    // A runtime that ends runs no task: then nothing is sent either.
+    digest.await.ok().map(Digested)
+}
+
+impl Intercept for Digested {
+    fn name(&self) -> &'static str {
+        "Digested"
+    }
+
+    fn modify_before_signing(
+        &self,
+        _context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        config.interceptor_state().store_put(PayloadSigningOverride::Precomputed(self.0.clone()));
+        Ok(())
+    }
 }
 
 /// A client whose requests of a task that said so are sent evenly.
@@ -92,7 +135,7 @@ fn as_f64(bytes: impl TryInto<u32>) -> f64 {
 
 impl Body for Even {
     type Data = Bytes;
-    type Error = aws_sdk_s3::error::BoxError;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
