@@ -18,9 +18,10 @@ use crate::layout::{LineageFolder, TableDigest};
 use crate::{Error, Result};
 use engine::part::{Narrowed, Part};
 use engine::{Applied, ContentHash, Engine, Env, Lineage, LineageId, Options, Versionstamp};
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Tables fetched at a time.
 const TABLES_AHEAD: usize = 6;
@@ -223,7 +224,7 @@ impl Group<'_> {
             None => {
                 let fetches =
                     plan.tables.iter().map(|table| self.fetch_table(*table, there.contains(&table.digest)));
-                futures::stream::iter(fetches).buffer_unordered(TABLES_AHEAD).try_collect::<()>().await?;
+                bring_all(fetches).await?;
                 checkpoint.manifest.clone()
             }
         };
@@ -236,8 +237,7 @@ impl Group<'_> {
         let tables =
             PartTables::new(self.archive, self.plan, self.group, &part, &self.to, self.destination, self.job);
         let fetches = self.plan.tables.iter().map(|table| tables.bring(*table));
-        let written = futures::stream::iter(fetches).buffer_unordered(TABLES_AHEAD);
-        let written: Vec<Option<Narrowed>> = written.try_collect().await?;
+        let written: Vec<Option<Narrowed>> = bring_all(fetches).await?;
         let mut salt = [0; 8];
         self.destination.env.random.fill(&mut salt);
         Ok(part.manifest(written.into_iter().flatten().collect(), u64::from_le_bytes(salt)))
@@ -257,6 +257,23 @@ impl Group<'_> {
         self.job.done_bytes(table.stored_bytes());
         Ok(())
     }
+}
+
+/// Brings tables, several at a time. After a failure no more are begun, and those that were end before this does: nobody writes into
+/// a directory whose restore has failed.
+async fn bring_all<T>(fetches: impl Iterator<Item = impl Future<Output = Result<T>>>) -> Result<Vec<T>> {
+    let failed = &AtomicBool::new(false);
+    let unless_failed = fetches.map(|fetch| async move {
+        if failed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let brought = fetch.await;
+        failed.fetch_or(brought.is_err(), Ordering::Relaxed);
+        Some(brought)
+    });
+    let brought: Vec<Option<Result<T>>> =
+        futures::stream::iter(unless_failed).buffer_unordered(TABLES_AHEAD).collect().await;
+    brought.into_iter().flatten().collect()
 }
 
 /// Opens the engine and checks that it holds what the archive says it starts from.
@@ -331,5 +348,27 @@ impl Done {
     fn restored(&self, lineage: Lineage) -> Restored {
         let Reached { stamp, hash, time_ms, commits } = self.0;
         Restored { stamp, time_ms, hash, commits, lineage }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_begins_nothing_more_and_waits_for_what_was_begun() {
+        let (begun, ended) = (&AtomicUsize::new(0), &AtomicUsize::new(0));
+        let fetches = (0..3 * TABLES_AHEAD as u64).map(|number| async move {
+            begun.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(number)).await;
+            ended.fetch_add(1, Ordering::Relaxed);
+            if number == 1 { Err(Error::Stopped) } else { Ok(number) }
+        });
+        assert!(matches!(bring_all(fetches).await, Err(Error::Stopped)));
+        let [begun, ended] = [begun, ended].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!(begun, ended, "nothing goes on");
+        assert!(begun <= TABLES_AHEAD + 1, "{begun} were begun");
     }
 }
