@@ -53,19 +53,14 @@ impl End {
 
     /// The bytes of the object.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&FORMAT.to_le_bytes());
-        out.extend_from_slice(&0u32.to_le_bytes());
-        out.extend_from_slice(&self.lineage.id.0);
-        out.extend_from_slice(&self.lineage.epoch.to_le_bytes());
-        out.extend_from_slice(&self.group.to_le_bytes());
-        out.extend_from_slice(self.stamp.as_bytes());
-        out.extend_from_slice(&self.made_ms.to_le_bytes());
-        out.extend_from_slice(&self.child.0);
-        let checksum = crc32fast::hash(&out);
-        out.extend_from_slice(&checksum.to_le_bytes());
-        out
+        crate::in_envelope(MAGIC, FORMAT, |out| {
+            out.extend_from_slice(&self.lineage.id.0);
+            out.extend_from_slice(&self.lineage.epoch.to_le_bytes());
+            out.extend_from_slice(&self.group.to_le_bytes());
+            out.extend_from_slice(self.stamp.as_bytes());
+            out.extend_from_slice(&self.made_ms.to_le_bytes());
+            out.extend_from_slice(&self.child.0);
+        })
     }
 
     /// Reads the object.

@@ -5,6 +5,18 @@ use std::ops::RangeInclusive;
 
 const CHECKSUM_LEN: usize = 4;
 
+/// The bytes of a small object: what `write` adds, in its envelope.
+pub(crate) fn in_envelope(magic: [u8; 8], format: u32, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.extend_from_slice(&magic);
+    out.extend_from_slice(&format.to_le_bytes());
+    out.extend_from_slice(&0u32.to_le_bytes());
+    write(&mut out);
+    let checksum = crc32fast::hash(&out);
+    out.extend_from_slice(&checksum.to_le_bytes());
+    out
+}
+
 /// Reads past the magic, the format and the reserved bytes at the start of `all`, and checks the
 /// checksum at its end. Returns which of the known formats it is.
 pub(crate) fn open_envelope(

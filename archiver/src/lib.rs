@@ -39,5 +39,5 @@ pub mod verify;
 mod tests;
 
 pub use archive::Archive;
-use envelope::open_envelope;
+use envelope::{in_envelope, open_envelope};
 pub use error::{Error, Result};

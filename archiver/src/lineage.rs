@@ -38,21 +38,16 @@ pub struct Announcement {
 impl Announcement {
     /// The bytes of the object.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&FORMAT.to_le_bytes());
-        out.extend_from_slice(&0u32.to_le_bytes());
-        out.extend_from_slice(&self.lineage.id.0);
-        out.extend_from_slice(&self.lineage.epoch.to_le_bytes());
-        out.extend_from_slice(&self.begun_ms.to_le_bytes());
-        let parent = self.lineage.parent;
-        out.push(u8::from(parent.is_some()));
-        let (id, stamp) = parent.unwrap_or((LineageId([0; 16]), Versionstamp::ZERO));
-        out.extend_from_slice(&id.0);
-        out.extend_from_slice(stamp.as_bytes());
-        let checksum = crc32fast::hash(&out);
-        out.extend_from_slice(&checksum.to_le_bytes());
-        out
+        crate::in_envelope(MAGIC, FORMAT, |out| {
+            out.extend_from_slice(&self.lineage.id.0);
+            out.extend_from_slice(&self.lineage.epoch.to_le_bytes());
+            out.extend_from_slice(&self.begun_ms.to_le_bytes());
+            let parent = self.lineage.parent;
+            out.push(u8::from(parent.is_some()));
+            let (id, stamp) = parent.unwrap_or((LineageId([0; 16]), Versionstamp::ZERO));
+            out.extend_from_slice(&id.0);
+            out.extend_from_slice(stamp.as_bytes());
+        })
     }
 
     /// Reads the object.

@@ -67,37 +67,27 @@ impl World {
 
     /// One whose engine has these options.
     pub(super) fn with(seed: u64, options: Options) -> Result<Self, Box<dyn std::error::Error>> {
-        let (env, disk, clock) = env(seed);
-        let (dir, store) = (PathBuf::from("/db"), Sim::new());
-        let (engine, _) = Engine::open(env.clone(), &dir, options.clone())?;
         let settings = Settings { object_bytes_max: 2 << 10, ..Settings::new(PathBuf::from("/scratch")) };
-        let shipper = ship(&engine, &store, &settings)?;
-        let random = SimRandom::new(seed);
-        let states = Vec::new();
-        Ok(Self {
-            env,
-            disk,
-            clock,
-            random,
-            engine,
-            store,
-            shipper,
-            settings,
-            states,
-            dir,
-            options,
-            restores: 0,
-        })
+        World::around(seed, env(seed), Sim::new(), settings, options)
     }
 
     /// Another group of the same cluster: on the same clock, shipped to the same store.
     pub(super) fn of_group(seed: u64, group: u64, other: &World) -> Result<Self, Box<dyn std::error::Error>> {
         let (env, disk, _clock) = env(seed);
         let env = Env { clock: other.env.clock.clone(), ..env };
-        let (dir, store, clock) = (PathBuf::from("/db"), other.store.clone(), other.clock.clone());
-        let options = options();
-        let (engine, _) = Engine::open(env.clone(), &dir, options.clone())?;
         let settings = Settings { group, ..other.settings.clone() };
+        World::around(seed, (env, disk, other.clock.clone()), other.store.clone(), settings, options())
+    }
+
+    fn around(
+        seed: u64,
+        (env, disk, clock): (Env, engine::fs::sim::Sim, SimClock),
+        store: Sim,
+        settings: Settings,
+        options: Options,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let dir = PathBuf::from("/db");
+        let (engine, _) = Engine::open(env.clone(), &dir, options.clone())?;
         let shipper = ship(&engine, &store, &settings)?;
         let random = SimRandom::new(seed);
         let states = Vec::new();
