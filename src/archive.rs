@@ -261,6 +261,18 @@ mod tests {
     }
 
     #[test]
+    fn the_threads_of_an_archive_give_way() -> Result<(), Box<dyn Error>> {
+        let own = rustix::process::getpriority_process(None)?;
+        let threads = Threads::start()?;
+        let task = threads.handle().spawn(async { rustix::process::getpriority_process(None) });
+        let blocks = threads.handle().spawn_blocking(|| rustix::process::getpriority_process(None));
+        for asked in [task, blocks] {
+            assert_eq!(futures::executor::block_on(asked)??, (own + NICE).min(19), "the least is 19");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn two_targets_alike_are_refused() -> Result<(), Box<dyn Error>> {
         assert_eq!(open_all(&[])?, 1, "beside the data");
         assert_eq!(open_all(&["none"])?, 0);

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// How long an archive on the disk of the data is kept unless told otherwise, in milliseconds.
 pub const DEFAULT_LOCAL_RETENTION_MS: u64 = 24 * 60 * 60 * 1000;
-/// Bytes of a checkpoint that are uploaded in a second unless told otherwise: clients hardly notice so much.
+/// Bytes of a checkpoint that are uploaded in a second unless told otherwise; docs/benchmarks.md says what clients notice of it.
 const DEFAULT_TABLE_BYTES_PER_S: u64 = 64 << 20;
 /// How often a checkpoint is archived unless told otherwise, in milliseconds.
 pub const DEFAULT_CHECKPOINT_INTERVAL_MS: u64 = 60 * 60 * 1000;
